@@ -1,0 +1,90 @@
+// Package conf reads a Dovecot configuration: its language, filters, %variables and external
+// files, and turns them into one table of typed settings. It imports none of our rooms; every
+// other room imports it.
+package conf
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Position is a place in a configuration file.
+type Position struct {
+	File string
+	Line int // 1-based; 0 when the text is about the whole file
+}
+
+// Error is a configuration error. Its text has Dovecot's wording:
+// "Error in configuration file PATH line N: TEXT".
+type Error struct {
+	Position
+	Text string
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("Error in configuration file %s: %s", e.File, e.Text)
+	}
+	return fmt.Sprintf("Error in configuration file %s line %d: %s", e.File, e.Line, e.Text)
+}
+
+// Filter names the connection that settings are asked for. Zero values match only
+// blocks that do not test them.
+type Filter struct {
+	Protocol  string // imap, pop3, submission, sieve, lmtp
+	Local     netip.Addr
+	Remote    netip.Addr
+	LocalName string // TLS SNI
+}
+
+// Passdb is one passdb block.
+type Passdb struct {
+	Position
+	Name               string // for logs; the driver's name when the block has none
+	Driver             string
+	Args               string
+	DefaultFields      string
+	OverrideFields     string
+	Mechanisms         string
+	UsernameFilter     string
+	Skip               string // never, authenticated, unauthenticated
+	ResultSuccess      string // return-ok, return, return-fail, continue, continue-ok, continue-fail
+	ResultFailure      string
+	ResultInternalfail string
+	AuthVerbose        string // default, yes, no
+	Deny, Pass, Master bool
+	// Index is the entry's number in the whole configuration. It is part of the cache key, so two
+	// entries with equal driver and args never share a cached answer.
+	Index int
+}
+
+// Service is one service block whose protocol is enabled.
+type Service struct {
+	Position
+	Name         string // imap-login, pop3-login, auth, ...
+	Protocol     string // imap, pop3, ...; empty for services of no protocol
+	ProcessLimit uint
+	ClientLimit  uint
+	Inet         []InetListener
+	Unix         []UnixListener
+}
+
+// InetListener is one inet_listener block.
+type InetListener struct {
+	Position
+	Name      string
+	Address   []string // empty: the listen setting
+	Port      uint16   // 0: switched off
+	SSL       bool
+	HAProxy   bool
+	ReusePort bool
+}
+
+// UnixListener is one unix_listener block.
+type UnixListener struct {
+	Position
+	Path        string
+	Mode        uint32 // 0: switched off
+	User, Group string
+}

@@ -1,0 +1,73 @@
+package conf
+
+import "time"
+
+// Settings holds every setting that dproxy acts on, merged for one connection. A value is
+// immutable and shared: equal pointers mean equal settings, so rooms key what they derive from
+// settings by the pointer.
+type Settings struct {
+	// Process.
+	BaseDir, StateDir, InstanceName         string
+	Protocols, Listen                       string
+	DefaultInternalUser, DefaultLoginUser   string
+	DefaultInternalGroup                    string
+	DefaultProcessLimit, DefaultClientLimit uint
+	ShutdownClients, VerboseProctitle       bool
+	ImportEnvironment                       string
+	HAProxyTrustedNetworks                  string
+	HAProxyTimeout                          time.Duration
+	LogPath, InfoLogPath, DebugLogPath      string
+	SyslogFacility, LogTimestamp            string
+	Hostname                                string // empty: the machine's FQDN
+	// Login.
+	LoginGreeting, LoginTrustedNetworks       string
+	LoginSourceIPs                            string
+	LoginLogFormat, LoginLogFormatElements    string
+	LoginProxyTimeout                         time.Duration
+	LoginProxyMaxReconnects                   uint
+	LoginProxyMaxDisconnectDelay              time.Duration
+	LoginProxyNotifyPath, LoginProxyRawlogDir string
+	DisablePlaintextAuth                      bool
+	MailMaxUserIPConnections                  uint
+	IMAPCapability, IMAPIDSend, IMAPIDLog     string
+	IMAPIDRetain, IMAPLiteralMinus            bool
+	SubmissionMaxMailSize                     uint64 // bytes, 0: no limit
+	SubmissionClientWorkarounds               string
+	SubmissionBackendCapabilities             string
+	ManagesieveImplementationString           string
+	ManagesieveSieveCapability                string
+	ManagesieveNotifyCapability               string
+	// LMTP.
+	LMTPProxy, LMTPAddReceivedHeader       bool
+	LMTPVerboseReplies                     bool
+	LMTPHdrDeliveryAddress                 string
+	LMTPUserConcurrencyLimit               uint
+	LMTPClientWorkarounds, LMTPRawlogDir   string
+	LMTPProxyRawlogDir, RecipientDelimiter string
+	// Auth.
+	AuthMechanisms, AuthRealms, AuthDefaultRealm string
+	AuthCacheSize                                uint64 // bytes, 0: off
+	AuthCacheTTL, AuthCacheNegativeTTL           time.Duration
+	AuthUsernameChars, AuthUsernameTranslation   string
+	AuthUsernameFormat                           string
+	AuthMasterUserSeparator                      string
+	AuthAnonymousUsername                        string
+	AuthFailureDelay                             time.Duration
+	AuthWorkerMaxCount                           uint
+	AuthVerbose, AuthDebug, AuthDebugPasswords   bool
+	AuthVerbosePasswords, AuthProxySelf          string
+	AuthSSLRequireClientCert                     bool
+	AuthSSLUsernameFromCert                      bool
+	// TLS.
+	SSL                                      string // no, yes, required
+	SSLCert, SSLKey, SSLAltCert, SSLAltKey   string // PEM text once files are read
+	SSLKeyPassword, SSLCA, SSLDH             string
+	SSLVerifyClientCert, SSLRequireCRL       bool
+	SSLCertUsernameField                     string
+	SSLPreferServerCiphers                   bool
+	SSLCipherList, SSLCipherSuites           string
+	SSLCurveList, SSLMinProtocol, SSLOptions string
+	SSLClientCAFile, SSLClientCADir          string // paths
+	SSLClientCert, SSLClientKey              string // PEM text once files are read
+	SSLClientRequireValidCert, VerboseSSL    bool
+}

@@ -1,0 +1,88 @@
+// Package passdb holds the question to a user database, its answer and the extra fields in
+// between. Drivers live in the rooms below it; the auth room asks them. It imports conf only.
+package passdb
+
+import (
+	"context"
+
+	"dproxy/conf"
+)
+
+// Status is a driver's verdict, in the order of Dovecot's enum passdb_result (2.3.21).
+type Status int
+
+// The verdicts.
+const (
+	OK                 Status = iota
+	Mismatch                  // the user exists, the password is another
+	Unknown                   // no such user
+	SchemeNotAvailable        // the stored password cannot serve the mechanism
+	InternalFailure           // the database did not answer: never told as a wrong password
+	Next                      // ok, but noauthenticate: ask the next passdb
+	Disabled                  // the chain ends here
+	Expired                   // the chain ends here
+)
+
+// String returns Dovecot's name of the verdict.
+func (s Status) String() string {
+	switch s {
+	case OK:
+		return "ok"
+	case Mismatch:
+		return "password_mismatch"
+	case Unknown:
+		return "user_unknown"
+	case SchemeNotAvailable:
+		return "scheme_not_available"
+	case InternalFailure:
+		return "internal_failure"
+	case Next:
+		return "next"
+	case Disabled:
+		return "user_disabled"
+	case Expired:
+		return "pass_expired"
+	}
+	return "unknown"
+}
+
+// Result is a driver's answer.
+type Result struct {
+	Status Status
+	// Password is the stored password, with or without a {SCHEME} prefix. HasPassword tells an
+	// empty one from none (SQL NULL, missing attribute). NoScheme: a leading {...} is data.
+	Password    Secret
+	HasPassword bool
+	NoScheme    bool
+	// DefaultScheme applies to a Password without a prefix.
+	DefaultScheme string
+	// Fields are the extra fields in the order the driver found them.
+	Fields []Field
+	// Detail says why for the log, in Dovecot's words ("missing passwd file: ..."). May be empty.
+	Detail string
+}
+
+// Driver looks a user up without judging the password. An error is an internal failure; its
+// text is for the operator only.
+type Driver interface {
+	Lookup(ctx context.Context, r *Request) (Result, error)
+}
+
+// Verifier is a Driver that judges the password itself (LDAP bind, PAM, another IMAP server).
+type Verifier interface {
+	Verify(ctx context.Context, r *Request, password Secret) (Result, error)
+}
+
+// Cacheable is a Driver whose answers depend on the listed variables only (long names). A driver
+// without it is never cached, as static and passwd-file in Dovecot.
+type Cacheable interface {
+	CacheVars() []string
+}
+
+// Closer is a Driver that holds connections or files.
+type Closer interface {
+	Close() error
+}
+
+// Factory opens the driver of one passdb entry. Its error is a configuration error.
+type Factory func(conf.Passdb) (Driver, error)
