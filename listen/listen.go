@@ -1,0 +1,252 @@
+// Package listen owns the listening sockets: it binds what the configuration asks for, keeps what a
+// reload does not change, accepts, and reads PROXY protocol headers. It imports conf and event; login
+// and cmd/dproxy import it.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"dproxy/conf"
+	"dproxy/event"
+)
+
+// Spec is one address to listen on.
+type Spec struct {
+	Addr     netip.AddrPort
+	Protocol string // imap, pop3, ...
+	Name     string // the inet_listener's name
+	SSL      bool   // TLS from the start
+	HAProxy  bool   // a PROXY header comes first
+}
+
+// Specs lists the sockets that a configuration asks for: the inet_listeners of the login services
+// whose protocol serves holds, on their own address or those of the listen setting.
+func Specs(c *conf.Config, serves func(protocol string) bool) ([]Spec, error) {
+	var out []Spec
+	have := map[netip.AddrPort]bool{}
+	for _, s := range c.Services() {
+		protocol := strings.TrimSuffix(s.Name, "-login")
+		if protocol == "managesieve" {
+			protocol = "sieve"
+		}
+		if protocol != "lmtp" && !strings.HasSuffix(s.Name, "-login") || !serves(protocol) {
+			continue
+		}
+		set := c.Settings(conf.Filter{Protocol: protocol})
+		for _, l := range s.Inet {
+			if l.Port == 0 || l.SSL && set.SSL == "no" {
+				continue
+			}
+			hosts := l.Address
+			if len(hosts) == 0 {
+				hosts = strings.FieldsFunc(set.Listen, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+			}
+			for _, h := range hosts {
+				addrs, err := resolve(h)
+				if err != nil {
+					return nil, &conf.Error{Position: l.Position, Text: fmt.Sprintf("listen: %s; check listen and the listener's address", err)}
+				}
+				for _, a := range addrs {
+					ap := netip.AddrPortFrom(a, l.Port)
+					if have[ap] {
+						continue
+					}
+					have[ap] = true
+					out = append(out, Spec{ap, protocol, l.Name, l.SSL, l.HAProxy})
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+func resolve(host string) ([]netip.Addr, error) {
+	switch host {
+	case "*":
+		return []netip.Addr{netip.IPv4Unspecified()}, nil
+	case "::", "[::]":
+		return []netip.Addr{netip.IPv6Unspecified()}, nil
+	}
+	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("can't resolve %q: %s", host, err)
+	}
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	return ips, nil
+}
+
+// Handler serves one accepted connection. It is called on the connection's own goroutine.
+type Handler func(nc *net.TCPConn, spec Spec)
+
+// Set is the open listeners of a process.
+type Set struct {
+	handle Handler
+	events event.Sink
+
+	mu   sync.Mutex
+	open map[netip.AddrPort]*listener
+	wg   sync.WaitGroup
+}
+
+type listener struct {
+	*net.TCPListener
+	mu   sync.Mutex
+	spec Spec
+}
+
+// NewSet returns an empty Set that serves connections with h.
+func NewSet(h Handler, events event.Sink) *Set {
+	return &Set{handle: h, events: events, open: map[netip.AddrPort]*listener{}}
+}
+
+// Change is a prepared switch to another list of sockets.
+type Change struct {
+	set   *Set
+	specs []Spec
+	fresh map[netip.AddrPort]*net.TCPListener
+}
+
+// Prepare binds what specs has and the Set has not. Nothing changes until Commit; on an error
+// nothing stays bound. An IPv6 wildcard on a host without IPv6 is skipped with a warning when
+// others remain.
+func (s *Set) Prepare(specs []Spec) (*Change, error) {
+	c := &Change{set: s, fresh: map[netip.AddrPort]*net.TCPListener{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, spec := range specs {
+		if s.open[spec.Addr] != nil {
+			c.specs = append(c.specs, spec)
+			continue
+		}
+		l, err := bind(spec.Addr)
+		if err != nil {
+			if spec.Addr.Addr() == netip.IPv6Unspecified() && errors.Is(err, syscall.EAFNOSUPPORT) {
+				s.events.Emit(event.Notice{Level: event.Warning, Source: "master", Text: fmt.Sprintf("no IPv6 on this host: not listening on %s", spec.Addr)})
+				continue
+			}
+			c.Abort()
+			return nil, fmt.Errorf("service(%s): listen(%s, %d) failed: %s", event.LoginSource(spec.Protocol), spec.Addr.Addr(), spec.Addr.Port(), errno(err))
+		}
+		c.fresh[spec.Addr] = l
+		c.specs = append(c.specs, spec)
+	}
+	return c, nil
+}
+
+// Abort closes what Prepare bound.
+func (c *Change) Abort() {
+	for _, l := range c.fresh {
+		_ = l.Close()
+	}
+}
+
+// Commit starts accepting on the new sockets, changes the ones that stay, and closes those that
+// are gone. Connections already accepted are not touched.
+func (c *Change) Commit() {
+	s := c.set
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keep := map[netip.AddrPort]bool{}
+	for _, spec := range c.specs {
+		keep[spec.Addr] = true
+		if l := s.open[spec.Addr]; l != nil {
+			l.mu.Lock()
+			l.spec = spec
+			l.mu.Unlock()
+			continue
+		}
+		l := &listener{TCPListener: c.fresh[spec.Addr], spec: spec}
+		s.open[spec.Addr] = l
+		s.wg.Add(1)
+		go s.accept(l)
+	}
+	for addr, l := range s.open {
+		if !keep[addr] {
+			delete(s.open, addr)
+			_ = l.Close()
+		}
+	}
+}
+
+// Close stops accepting and returns when every accept loop has ended.
+func (s *Set) Close() {
+	s.mu.Lock()
+	for addr, l := range s.open {
+		delete(s.open, addr)
+		_ = l.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// accept serves one socket until it is closed. Running out of descriptors pauses it and never ends it.
+func (s *Set) accept(l *listener) {
+	defer s.wg.Done()
+	const first, last = 5 * time.Millisecond, time.Second
+	pause := first
+	var said time.Time
+	for {
+		nc, err := l.AcceptTCP()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if time.Since(said) > time.Second {
+				said = time.Now()
+				s.events.Emit(event.Notice{Level: event.Error, Source: event.LoginSource(l.current().Protocol), Text: "accept() failed: " + errno(err) + "; raise the limit of open files (LimitNOFILE=)"})
+			}
+			time.Sleep(pause)
+			pause = min(2*pause, last)
+			continue
+		}
+		pause = first
+		go s.handle(nc, l.current())
+	}
+}
+
+func (l *listener) current() Spec {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spec
+}
+
+func bind(addr netip.AddrPort) (*net.TCPListener, error) {
+	network := "tcp4"
+	if addr.Addr().Is6() {
+		network = "tcp6" // Go sets IPV6_V6ONLY for it, so that * and :: can both be listened on
+	}
+	lc := net.ListenConfig{KeepAlive: -1} // the relay sets keepalive on what is handed over
+	l, err := lc.Listen(context.Background(), network, addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// errno is the system's text for an error, without Go's decoration.
+func errno(err error) string {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		text := e.Error()
+		return strings.ToUpper(text[:1]) + text[1:]
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		return se.Err.Error()
+	}
+	return err.Error()
+}
