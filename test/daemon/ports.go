@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Ports are taken from below the range the kernel gives to outgoing connections (32768 and up on Linux), so
+// that no client of a test running at the same time can sit on one between choosing and listening.
+const (
+	firstPort = 12000
+	lastPort  = 32000
+)
+
+// Ports hands out TCP ports that are free, each once.
+type Ports struct {
+	mu   sync.Mutex
+	next int
+}
+
+// NewPorts starts at a random place, so that test processes running at the same time seldom meet.
+func NewPorts() *Ports {
+	return &Ports{next: firstPort + rand.IntN(lastPort-firstPort)}
+}
+
+// Free returns a port nothing listens on at the given addresses (127.0.0.1 when there are none).
+func (p *Ports) Free(ips ...string) (int, error) {
+	if len(ips) == 0 {
+		ips = []string{"127.0.0.1"}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range lastPort - firstPort {
+		port := p.next
+		p.next++
+		if p.next == lastPort {
+			p.next = firstPort
+		}
+		if free(port, ips) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no free port is left")
+}
+
+func free(port int, ips []string) bool {
+	for _, ip := range ips {
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+		if err != nil {
+			return false
+		}
+		if l.Close() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Listening says whether sockets listen on all of the ports, at whatever address. It reads the kernel's table
+// instead of connecting, because a connection leaves traces in the log of the server.
+func Listening(ports ...int) (bool, error) {
+	want := make(map[int]bool, len(ports))
+	for _, p := range ports {
+		want[p] = true
+	}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		if err := strikeListening(table, want); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+	}
+	return len(want) == 0, nil
+}
+
+// strikeListening removes from want the ports that are in state 0A, LISTEN (proc_net_tcp in the kernel's documentation).
+func strikeListening(table string, want map[int]bool) error {
+	f, err := os.Open(table)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 4 || fields[3] != "0A" {
+			continue
+		}
+		_, hex, ok := strings.Cut(fields[1], ":")
+		if !ok {
+			continue
+		}
+		port, err := strconv.ParseUint(hex, 16, 16)
+		if err != nil {
+			return fmt.Errorf("%s: local address %q: %w", table, fields[1], err)
+		}
+		delete(want, int(port))
+	}
+	return s.Err()
+}
