@@ -1,0 +1,57 @@
+# make run     start dproxy with two demo backends, log in as two users, and say what to try
+# make test    the whole gate: packages, format, vet, race tests, conformance with a real Dovecot
+# make help    all targets
+
+GO      ?= go
+BIN     := bin/dproxy
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOL    := $(GO) tool -modfile=tools/go.mod
+
+# As root the gate installs the real servers it tests against and then insists on them.
+ifeq ($(shell id -u),0)
+export DPROXY_TEST_REQUIRE ?= all
+endif
+
+.DEFAULT_GOAL := build
+.PHONY: build run test packages check race conformance conformance-conf fuzz bench settings clean help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/dproxy, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/dproxy
+
+run: build ## dproxy in front of two demo backends, with both logins shown
+	$(GO) run ./test/demo -dproxy $(BIN)
+
+test: packages check race conformance ## the whole gate
+
+packages: ## install the Debian packages that the tests need (as root; otherwise only say what is missing)
+	sh test/packages.sh
+
+check: build ## format, vet, staticcheck
+	@out=$$($(TOOL) gofumpt -l .); if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+race: ## all tests under the race detector
+	$(GO) test -race -shuffle=on -timeout 10m ./...
+
+conformance: build ## play the recorded scenarios and count the identical ones
+	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./test/dialog
+
+conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
+	$(GO) test -count=1 -v -run 'Conformance' ./conf
+
+fuzz: ## each fuzz target for FUZZTIME (60s)
+	sh test/fuzz.sh $(or $(FUZZTIME),60s)
+
+bench: build ## cost per login, per session and per byte, beside the proxies that are installed
+	$(GO) run ./test/bench -dproxy $(BIN)
+
+settings: ## write docs/settings.md from the settings table
+	$(GO) test ./conf -run SettingsDoc -update
+
+clean: ## remove what was built
+	rm -rf bin
