@@ -23,7 +23,7 @@ build: ## build bin/dproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/dproxy
 
 run: build ## dproxy in front of two demo backends, with both logins shown
-	$(GO) run ./test/demo -dproxy $(BIN)
+	$(GO) run ./test/demo -dproxy $(BIN) -stay $(or $(STAY),auto)
 
 test: packages check race conformance ## the whole gate
 
