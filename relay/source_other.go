@@ -1,0 +1,7 @@
+//go:build !unix
+
+package relay
+
+import "net"
+
+func newSource(c, _ net.Conn) source { return &blocking{c} }
