@@ -4,9 +4,6 @@
 package auth
 
 import (
-	"context"
-	"errors"
-
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/passdb"
@@ -35,6 +32,14 @@ const (
 	CodeAnonymousDenied
 )
 
+// String returns the code as Dovecot's auth protocol spells it; CodeNone is empty.
+func (c Code) String() string {
+	return [...]string{
+		"", "temp_fail", "authz_fail", "user_disabled", "pass_expired", "invalid_base64",
+		"auth_mech_invalid", "auth_mech_ssl_required", "anonymous_denied",
+	}[c]
+}
+
 // Reply is the verdict of an exchange.
 type Reply struct {
 	OK     bool
@@ -61,19 +66,6 @@ type Mechanism struct {
 	Anonymous bool
 }
 
-// Authenticator serves one conf snapshot.
-type Authenticator struct{}
-
-// New opens the passdbs of a configuration. Its errors have Dovecot's wording
-// ("No passdbs specified in configuration file. PLAIN mechanism needs one").
-func New(o Options) (*Authenticator, error) { return nil, errors.New("not built yet") }
-
-// Close releases the drivers once no exchange is running.
-func (a *Authenticator) Close() {}
-
-// Mechanisms lists auth_mechanisms in order.
-func (a *Authenticator) Mechanisms() []Mechanism { return nil }
-
 // Request starts an exchange.
 type Request struct {
 	passdb.Peer
@@ -81,19 +73,4 @@ type Request struct {
 	// Initial is the decoded initial response; HasInitial tells an empty one from none.
 	Initial    []byte
 	HasInitial bool
-}
-
-// Exchange is one SASL dialogue. It is used by one goroutine.
-type Exchange struct{}
-
-// Start begins an exchange. It returns a challenge for the client, or the verdict: exactly one of
-// challenge != nil, reply != nil holds. An unknown mechanism is a Reply with CodeMechInvalid.
-func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, challenge []byte, reply *Reply) {
-	return nil, nil, nil
-}
-
-// Step feeds a decoded client response. Failed verdicts are held back for auth_failure_delay
-// unless the passdb said nodelay; ctx ends the wait.
-func (x *Exchange) Step(ctx context.Context, response []byte) (challenge []byte, reply *Reply) {
-	return nil, nil
 }

@@ -85,13 +85,15 @@ type PassdbAnswered struct {
 	Text                  string
 }
 
-// AuthLine is an auth log line that is not a passdb's answer (mechanism and name errors).
+// AuthLine is an auth log line that is not a passdb's answer (mechanism and name errors). Without a
+// DB it has no "db(user,ip): " prefix. Quiet lines are not logged: the settings did not ask for them.
 type AuthLine struct {
 	Session, DB, User string
 	Remote            netip.Addr
 	Master            bool
 	Level             Level
 	Text              string
+	Quiet             bool
 }
 
 // Authenticated ends the passdb chain.

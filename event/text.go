@@ -49,6 +49,12 @@ func LineOf(e Event) (l Line, ok bool) {
 		}
 		return Line{"auth", e.Level, AuthPrefix(e.Passdb, e.User, e.Remote, e.Master, e.Session) + e.Text}, true
 	case AuthLine:
+		if e.Quiet {
+			return l, false
+		}
+		if e.DB == "" {
+			return Line{"auth", e.Level, e.Text}, true
+		}
 		return Line{"auth", e.Level, AuthPrefix(e.DB, e.User, e.Remote, e.Master, e.Session) + e.Text}, true
 	case BackendFailed:
 		return Line{loginSource(e.Client), e.Level, e.Client.line(proxyPrefix(e.Client, e.Target) + e.Text)}, e.Text != ""

@@ -73,6 +73,13 @@ type Verifier interface {
 	Verify(ctx context.Context, r *Request, password Secret) (Result, error)
 }
 
+// VerifyOnly is a Verifier that cannot look a user up without the user's password (another IMAP
+// server, PAM). Its Lookup is never called; mechanisms that need the stored password are refused at
+// start when every passdb is one.
+type VerifyOnly interface {
+	VerifyOnly()
+}
+
 // Cacheable is a Driver whose answers depend on the listed variables only (long names). A driver
 // without it is never cached, as static and passwd-file in Dovecot.
 type Cacheable interface {

@@ -1,0 +1,135 @@
+package auth
+
+import (
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"dproxy/conf"
+	"dproxy/event"
+	"dproxy/passdb"
+)
+
+// configuration is what this room asks of a *conf.Config.
+type configuration interface {
+	Settings(conf.Filter) *conf.Settings
+	Services() []conf.Service
+	Passdbs(protocol string) []conf.Passdb
+}
+
+// Authenticator serves one conf snapshot. It is safe for concurrent use.
+type Authenticator struct {
+	config  configuration
+	events  event.Sink
+	drivers map[string]passdb.Factory
+	hashes  *semaphore.Weighted // slots for hashes that are slow on purpose
+	mechs   []Mechanism
+
+	mu      sync.Mutex
+	entries map[int]*entry    // by conf.Passdb.Index
+	chains  map[string]*chain // by service
+	warned  map[string]bool   // warnings given once
+}
+
+// services are the protocols whose chains are built, and thereby checked, at start.
+var services = [...]string{"", "imap", "pop3", "submission", "sieve", "lmtp"}
+
+// New opens the passdbs of a configuration. Its errors have Dovecot's wording
+// ("No passdbs specified in configuration file. PLAIN mechanism needs one").
+func New(o Options) (*Authenticator, error) { return open(o.Config, o.Drivers, o.Events) }
+
+func open(c configuration, drivers map[string]passdb.Factory, events event.Sink) (*Authenticator, error) {
+	a := &Authenticator{
+		config:  c,
+		events:  events,
+		drivers: drivers,
+		hashes:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		entries: map[int]*entry{},
+		chains:  map[string]*chain{},
+		warned:  map[string]bool{},
+	}
+	if err := a.prepare(); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Authenticator) prepare() error {
+	set := a.config.Settings(conf.Filter{})
+	var err error
+	if a.mechs, err = mechanisms(set.AuthMechanisms); err != nil {
+		return err
+	}
+	for _, s := range services {
+		c, err := a.chain(s)
+		if err != nil {
+			return err
+		}
+		if err := c.supports(a.mechs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close releases the drivers once no exchange is running.
+func (a *Authenticator) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.entries {
+		if c, ok := e.driver.(passdb.Closer); ok {
+			_ = c.Close() // nothing is left to lose
+		}
+	}
+	a.entries = map[int]*entry{}
+}
+
+// Mechanisms lists auth_mechanisms in order.
+func (a *Authenticator) Mechanisms() []Mechanism { return a.mechs }
+
+// chain returns the passdbs of a service, built on first use.
+func (a *Authenticator) chain(service string) (*chain, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.chains[service]; c != nil {
+		return c, nil
+	}
+	c := &chain{settings: a.config.Settings(conf.Filter{Protocol: service})}
+	var err error
+	if c.names, err = newNameRules(c.settings); err != nil {
+		return nil, err
+	}
+	for _, p := range a.config.Passdbs(service) {
+		e := a.entries[p.Index]
+		if e == nil {
+			if e, err = openEntry(p, a.drivers); err != nil {
+				return nil, err
+			}
+			a.entries[p.Index] = e
+		}
+		c.add(e)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	a.chains[service] = c
+	return c, nil
+}
+
+// warnOnce reports text the first time key is seen.
+func (a *Authenticator) warnOnce(key, text string) {
+	a.mu.Lock()
+	seen := a.warned[key]
+	a.warned[key] = true
+	a.mu.Unlock()
+	if !seen {
+		a.events.Emit(event.Notice{Level: event.Warning, Source: "auth", Text: text})
+	}
+}
+
+func fields(s, separators string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return strings.ContainsRune(separators, c) })
+}
