@@ -1,32 +1,111 @@
 package conf
 
-import "errors"
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+)
 
 // Options are how a file is read.
 type Options struct {
-	// Serve reads as a real service would: $references and <files are resolved, and unknown ones
-	// are errors. Without it the file is only parsed and checked, as by doveconf -n.
+	// Serve reads as a real service would: $references and <files are resolved, unknown ones, failed
+	// checks and settings that cannot be honoured are errors. Without it the file is only parsed, as
+	// by doveconf -n; Config.Check tells what a check found.
 	Serve bool
+	// Expand resolves $references and <files without the rest of Serve, as by doveconf -x.
+	Expand bool
+	// Lookup finds the addresses of a host name in a local or remote block. Nil asks the system.
+	Lookup func(host string) ([]netip.Addr, error)
+}
+
+func (o *Options) resolves() bool { return o.Serve || o.Expand }
+
+func (o *Options) lookup(host string) ([]netip.Addr, error) {
+	if o.Lookup != nil {
+		return o.Lookup(host)
+	}
+	ips, err := net.LookupIP(host)
+	var out []netip.Addr
+	for _, ip := range ips {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out, err
 }
 
 // Config is one parsed configuration. It never changes after Load.
-type Config struct{}
+type Config struct {
+	path     string
+	files    []string
+	buckets  []*bucket // in the order of the file, the global one first
+	order    []*bucket // the most specific first
+	warnings []string
+	open     *frame // the outermost section that is not closed
 
-// Load reads the file at path and everything it includes.
-func Load(path string, o Options) (*Config, error) { return nil, errors.New("not built yet") }
+	merged merged
+}
+
+// Load reads the file at path and everything it includes. The error is an *Error, or when the file
+// itself cannot be opened "open(PATH) failed: ...".
+func Load(path string, o Options) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open(%s) failed: %s", path, errnoText(err))
+	}
+	c := &Config{path: path}
+	p := newParser(c, o)
+	p.builtin = builtins()
+	p.push(path, f)
+	if err := p.run(); err != nil {
+		return nil, err
+	}
+	return c, p.finish()
+}
+
+// Defaults is the configuration of an empty file.
+func Defaults() *Config {
+	c := &Config{path: "<defaults>"}
+	// Nothing is read, so nothing can fail.
+	_ = newParser(c, Options{}).finish()
+	return c
+}
+
+// finish makes the configuration ready to be asked.
+func (p *parser) finish() error {
+	c := p.conf
+	if len(p.stack) > 1 {
+		c.open = p.stack[1]
+	}
+	c.order = slices.Clone(c.buckets)
+	slices.SortStableFunc(c.order, func(a, b *bucket) int { return a.filter.compare(&b.filter) })
+	for i, b := range c.order {
+		b.rank = i
+		b.links = nil
+	}
+	c.merged.build(c)
+	if !p.opt.Serve {
+		return nil
+	}
+	return c.Check()
+}
+
+// position makes a Position of a pos.
+func (c *Config) position(at pos) Position {
+	if at.file < 0 || int(at.file) >= len(c.files) {
+		return Position{File: c.path}
+	}
+	return Position{File: c.files[at.file], Line: int(at.line)}
+}
 
 // Warnings lists what Dovecot would warn about, in its words.
-func (c *Config) Warnings() []string { return nil }
+func (c *Config) Warnings() []string { return slices.Clone(c.warnings) }
 
-// Settings merges the blocks that match f. Equal sets of blocks give the same pointer; a call
-// that has seen its set of blocks before does not allocate.
-func (c *Config) Settings(f Filter) *Settings { return nil }
+// Path is the file that the configuration was loaded from.
+func (c *Config) Path() string { return c.path }
 
-// Blocks names the filter blocks that match f, most specific first ("local_name mail.example.org").
-func (c *Config) Blocks(f Filter) []string { return nil }
-
-// Services lists the services whose protocol is enabled, including those built in.
-func (c *Config) Services() []Service { return nil }
-
-// Passdbs lists the passdb blocks for a protocol, those of its own protocol block first.
-func (c *Config) Passdbs(protocol string) []Passdb { return nil }
+// Check runs the checks that Dovecot runs after parsing. doveconf prints the configuration before it
+// reports them. The error is an *Error.
+func (c *Config) Check() error { return nil }

@@ -1,0 +1,132 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// maxMatches bounds the files of one !include.
+const maxMatches = 10_000
+
+// include opens the files that match pattern. They are read in sorted order.
+func (p *parser) include(pattern string, try bool) error {
+	files, err := globBraces(p.relative(pattern))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 && !try {
+		return errors.New("No matches")
+	}
+	depth := p.in.depth + 1
+	if depth > maxDepth && len(files) > 0 {
+		return fmt.Errorf("Couldn't open include file %s: more than %d files include each other", files[0], maxDepth)
+	}
+	// The last opened is read first.
+	for i := len(files) - 1; i >= 0; i-- {
+		err := p.open(files[i])
+		var path *os.PathError
+		switch {
+		case errors.As(err, &path):
+			if !try {
+				return fmt.Errorf("Couldn't open include file %s: %s", files[i], errnoText(err))
+			}
+		case err != nil:
+			return err
+		default:
+			p.in.depth = depth
+		}
+	}
+	return nil
+}
+
+// globBraces expands {a,b} and then matches as glob(3) does. The matches of each alternative are
+// sorted among themselves.
+func globBraces(pattern string) ([]string, error) {
+	patterns, err := expandBraces(pattern, maxMatches)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, pat := range patterns {
+		m, err := filepath.Glob(pat)
+		if err != nil {
+			// A bracket that is not closed stands for itself.
+			m, _ = filepath.Glob(strings.ReplaceAll(pat, "[", `\[`))
+		}
+		m = withoutHidden(pat, m)
+		sort.Strings(m)
+		if files = append(files, m...); len(files) > maxMatches {
+			return nil, fmt.Errorf("More than %d files match %s", maxMatches, pattern)
+		}
+	}
+	return files, nil
+}
+
+// withoutHidden drops matches where a wildcard stands for a leading dot, which glob(3) refuses.
+func withoutHidden(pattern string, files []string) []string {
+	pp := strings.Split(filepath.Clean(pattern), "/")
+	keep := files[:0]
+next:
+	for _, f := range files {
+		ff := strings.Split(filepath.Clean(f), "/")
+		for i := range ff {
+			if i < len(pp) && strings.HasPrefix(ff[i], ".") && !strings.HasPrefix(pp[i], ".") &&
+				!strings.HasPrefix(pp[i], `\.`) {
+				continue next
+			}
+		}
+		keep = append(keep, f)
+	}
+	return keep
+}
+
+// expandBraces returns the alternatives of a pattern like "a{b,c{d,e}}f", at most limit of them.
+func expandBraces(pattern string, limit int) ([]string, error) {
+	open := strings.IndexByte(pattern, '{')
+	for open >= 0 && strings.HasPrefix(pattern[open:], "{}") {
+		next := strings.IndexByte(pattern[open+1:], '{')
+		if next < 0 {
+			return []string{pattern}, nil
+		}
+		open += 1 + next
+	}
+	if open < 0 {
+		return []string{pattern}, nil
+	}
+	depth, start, end := 0, open+1, -1
+	var parts []string
+	for i := open; i < len(pattern) && end < 0; i++ {
+		switch pattern[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				parts = append(parts, pattern[start:i])
+				end = i
+			}
+		case ',':
+			if depth == 1 {
+				parts = append(parts, pattern[start:i])
+				start = i + 1
+			}
+		}
+	}
+	if end < 0 {
+		return []string{pattern}, nil
+	}
+	var out []string
+	for _, part := range parts {
+		more, err := expandBraces(pattern[:open]+part+pattern[end+1:], limit-len(out))
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, more...); len(out) > limit {
+			return nil, fmt.Errorf("More than %d files match %s", limit, pattern)
+		}
+	}
+	return out, nil
+}
