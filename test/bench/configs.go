@@ -106,6 +106,7 @@ mail {
 func haproxyConf(dir string, e environment) ([]string, error) {
 	text := fmt.Sprintf(`global
   maxconn 9700
+  maxpipes 100
   nbthread %[1]d
 defaults
   mode tcp
