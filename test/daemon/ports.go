@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,29 +67,60 @@ func free(port int, ips []string) bool {
 // Listening says whether sockets listen on all of the ports, at whatever address. It reads the kernel's table
 // instead of connecting, because a connection leaves traces in the log of the server.
 func Listening(ports ...int) (bool, error) {
-	want := make(map[int]bool, len(ports))
+	found := map[int]bool{}
+	err := eachSocket(func(port int, state string) {
+		if state == stateListen {
+			found[port] = true
+		}
+	})
 	for _, p := range ports {
-		want[p] = true
-	}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		if err := strikeListening(table, want); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if !found[p] {
 			return false, err
 		}
 	}
-	return len(want) == 0, nil
+	return err == nil, err
 }
 
-// strikeListening removes from want the ports that are in state 0A, LISTEN (proc_net_tcp in the kernel's documentation).
-func strikeListening(table string, want map[int]bool) error {
-	f, err := os.Open(table)
+// Established counts the connections which the server on one of the ports has accepted and not closed yet, no
+// matter what the client has done.
+func Established(ports ...int) (int, error) {
+	n := 0
+	err := eachSocket(func(port int, state string) {
+		if (state == stateEstablished || state == stateCloseWait) && slices.Contains(ports, port) {
+			n++
+		}
+	})
+	return n, err
+}
+
+// States of a socket in the kernel's table (include/net/tcp_states.h).
+const (
+	stateEstablished = "01"
+	stateCloseWait   = "08"
+	stateListen      = "0A"
+)
+
+// eachSocket calls f with the local port and the state of each TCP socket of the machine, as the kernel lists
+// them (proc_net_tcp in its documentation).
+func eachSocket(f func(port int, state string)) error {
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		if err := eachSocketOf(table, f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func eachSocketOf(table string, f func(port int, state string)) error {
+	file, err := os.Open(table)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
+	defer file.Close()
+	s := bufio.NewScanner(file)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
-		if len(fields) < 4 || fields[3] != "0A" {
+		if len(fields) < 4 {
 			continue
 		}
 		_, hex, ok := strings.Cut(fields[1], ":")
@@ -99,7 +131,7 @@ func strikeListening(table string, want map[int]bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: local address %q: %w", table, fields[1], err)
 		}
-		delete(want, int(port))
+		f(int(port), fields[3])
 	}
 	return s.Err()
 }

@@ -86,7 +86,7 @@ var (
 	cramChallenge   = regexp.MustCompile(`^<[^<>\s]+@[^<>\s]*>$`)
 	scramFirst      = regexp.MustCompile(`^r=.*,s=.*,(i=\d+)$`)
 	apopStamp       = regexp.MustCompile(`^(\+OK .*)<[^<>\s]+\.[^<>\s]+@[^<>\s]+>$`)
-	savedSession    = regexp.MustCompile(`(<[^>\s]*> )[A-Za-z0-9+/]{16,40}( Saved)`)
+	savedSession    = regexp.MustCompile(`(<[^>\s]*> )[A-Za-z0-9+/]{16,40}(?::\w+)?( Saved)`)
 	lmtpSession     = regexp.MustCompile(`\bsession=[A-Za-z0-9+/]{16,40}(:[^\s,)]*)?`)
 )
 
@@ -114,8 +114,20 @@ func (n *normalizer) received(s string) string {
 		if name := challenge(m[2]); name != "" {
 			return m[1] + name + m[3]
 		}
+		if prompt, ok := promptText(m[2]); ok && m[1] == "+ " {
+			return "+ (challenge: " + prompt + ")"
+		}
 	}
 	return n.text(s)
+}
+
+// promptText decodes a challenge that is meant to be read, as those of the mechanism LOGIN are.
+func promptText(b64 string) (string, bool) {
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil || bytes.ContainsFunc(raw, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", false
+	}
+	return quote(raw), true
 }
 
 // challenge names a SASL challenge that is different each time. Empty: it is none.
@@ -136,11 +148,11 @@ func challenge(b64 string) string {
 	return ""
 }
 
-// messageLine normalises a line of a message a backend got.
-func (n *normalizer) messageLine(b []byte) string {
+// messageLine is a line of a message a backend got, without what a proxy writes anew each time.
+func messageLine(b []byte) string {
 	s := line(b)
 	if inner, ok := strings.CutPrefix(s, `bin"`); ok {
 		s = `bin"` + receivedID.ReplaceAllString(inner, `\tid ID`)
 	}
-	return n.text(tlsDetails.ReplaceAllString(s, "(using TLS)"))
+	return tlsDetails.ReplaceAllString(s, "(using TLS)")
 }

@@ -1,0 +1,81 @@
+// Package proxy starts a login proxy for a test: the dproxy of this tree, or the installed Dovecot as the reference.
+// Both are given the same configuration file. Imports test/daemon; imported by test/dialog and test/e2e.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"dproxy/test/daemon"
+)
+
+// Program is a proxy that runs in the foreground as `Path -F -c FILE`.
+type Program struct {
+	Name string // for messages
+	Path string
+}
+
+// Dovecot is the installed Dovecot. It needs root, which it gives up in the processes that talk to clients.
+// Where it is missing, the test is skipped or fails as daemon.Missing says.
+func Dovecot(tb testing.TB) Program {
+	tb.Helper()
+	path := daemon.Program(tb, "dovecot", "/usr/sbin/dovecot")
+	if os.Getuid() != 0 {
+		daemon.Missing(tb, "Dovecot as a reference needs root")
+	}
+	return Program{Name: "Dovecot", Path: path}
+}
+
+// Dproxy is the program that the environment variable DPROXY names or, when it is not set, one built for this test.
+func Dproxy(tb testing.TB) Program {
+	tb.Helper()
+	if path := os.Getenv("DPROXY"); path != "" {
+		return Program{Name: "dproxy", Path: path}
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(daemon.ShortDir(tb), "dproxy")
+	build := exec.Command("go", "build", "-o", path, "./cmd/dproxy")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		tb.Fatalf("build dproxy: %v\n%s", err, out)
+	}
+	return Program{Name: "dproxy", Path: path}
+}
+
+// moduleRoot is the nearest directory above the test's that has a go.mod.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the test's directory")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// Start runs the proxy with a configuration file and waits until it listens on the ports. An error that wraps
+// daemon.ErrExited comes with the ended process, whose output says why. Otherwise a failed start is stopped here.
+func (p Program) Start(ctx context.Context, conf string, ports ...int) (*daemon.Process, error) {
+	proc, err := daemon.Start(p.Path, "-F", "-c", conf)
+	if err != nil {
+		return nil, err
+	}
+	err = proc.Ready(ctx, ports...)
+	if err == nil || errors.Is(err, daemon.ErrExited) {
+		return proc, err
+	}
+	return nil, errors.Join(err, proc.Stop())
+}
