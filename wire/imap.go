@@ -16,6 +16,9 @@ func Quote(s string) string {
 	return `"` + quotedEscaper.Replace(s) + `"`
 }
 
+// literalPlus writes s as a non-synchronising literal (RFC 7888).
+func literalPlus(s string) string { return "{" + strconv.Itoa(len(s)) + "+}\r\n" + s }
+
 var quotedEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // Literal reports whether a line ends in a literal announcement {N} or {N+}: the number, whether
@@ -49,15 +52,3 @@ func Literal(line []byte) (before []byte, n int, sync, ok, bad bool) {
 	}
 	return line[:i], int(v), sync, true, false
 }
-
-// TabEscape escapes a value for a tab-separated list, as Dovecot's str_tabescape does: 0x01 and
-// the separators become 0x01 followed by a digit or letter.
-func TabEscape(s string) string { return tabEscaper.Replace(s) }
-
-// TabUnescape undoes TabEscape.
-func TabUnescape(s string) string { return tabUnescaper.Replace(s) }
-
-var (
-	tabEscaper   = strings.NewReplacer("\x00", "\x010", "\x01", "\x011", "\t", "\x01t", "\r", "\x01r", "\n", "\x01n")
-	tabUnescaper = strings.NewReplacer("\x010", "\x00", "\x011", "\x01", "\x01t", "\t", "\x01r", "\r", "\x01n", "\n")
-)

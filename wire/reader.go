@@ -1,5 +1,5 @@
-// Package wire holds the syntax that both sides of a login share: lines, IMAP tokens and literals,
-// and the tab-escaped lists of Dovecot. It imports none of our rooms.
+// Package wire holds the syntax that both sides of a login share: lines, IMAP tokens and literals, SMTP
+// replies and xtext, ManageSieve strings, and the tab-escaped lists of Dovecot. It imports none of our rooms.
 package wire
 
 import (
