@@ -92,6 +92,12 @@ func (r *Reader) Bytes(n int) ([]byte, error) {
 	return b, nil
 }
 
+// Fill waits for more bytes and adds them to those that Rest shows.
+func (r *Reader) Fill() error { return r.fill(0) }
+
+// Skip drops n of the bytes that Rest shows.
+func (r *Reader) Skip(n int) { r.from += n }
+
 // fill reads more. The buffer grows by what has really come, never by what was announced.
 func (r *Reader) fill(want int) error {
 	switch {

@@ -128,3 +128,22 @@ func FuzzReaderLine(f *testing.F) {
 		}
 	})
 }
+
+func TestReaderFillAndSkip(t *testing.T) {
+	r := NewReader(iotest.OneByteReader(strings.NewReader("abc\n")))
+	for range 2 {
+		if err := r.Fill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := string(r.Rest()); got != "ab" {
+		t.Fatalf("Rest = %q, want %q", got, "ab")
+	}
+	r.Skip(1)
+	if line, err := r.Line(10); string(line) != "bc" || err != nil {
+		t.Errorf("Line = %q, %v; want what was not skipped", line, err)
+	}
+	if err := r.Fill(); err != io.EOF {
+		t.Errorf("Fill at the end: %v, want io.EOF", err)
+	}
+}
