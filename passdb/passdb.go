@@ -60,6 +60,9 @@ type Result struct {
 	Fields []Field
 	// Detail says why for the log, in Dovecot's words ("missing passwd file: ..."). May be empty.
 	Detail string
+	// Warnings are what else the log should say about this answer, a line each at warning level
+	// with the passdb's and the user's name before it ("Multiple values found for 'host', ...").
+	Warnings []string
 }
 
 // Driver looks a user up without judging the password. An error is an internal failure; its
@@ -89,6 +92,14 @@ type Cacheable interface {
 // Closer is a Driver that holds connections or files.
 type Closer interface {
 	Close() error
+}
+
+// Reporter is a Driver that notices things about its database that belong to no single login: a
+// user listed twice, a server that went away. SetReport is called at most once, before the first
+// question. The driver may call report at any time from any goroutine, but not after Close; text is
+// a whole line for the error log, in Dovecot's words.
+type Reporter interface {
+	SetReport(report func(text string))
 }
 
 // Factory opens the driver of one passdb entry. Its error is a configuration error.
