@@ -151,6 +151,16 @@ func (f *LogFormat) Line(v Vars, message string) string {
 	return string(line)
 }
 
+// Elements expands the elements alone, for Join.
+func (f *LogFormat) Elements(v Vars) string { return string(f.appendElements(nil, v)) }
+
+// Join makes one line of a message from elements that were expanded before, so that whoever has to
+// report a session's end need not keep all that its elements came from.
+func (f *LogFormat) Join(elements, message string) string {
+	line, _ := f.format.Expand(logLine{elements, message}.vars) // NewLogElements has reported the error
+	return line
+}
+
 // appendElements adds the elements that say something, with ", " between them.
 func (f *LogFormat) appendElements(dst []byte, v Vars) []byte {
 	start := len(dst)

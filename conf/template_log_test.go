@@ -50,6 +50,9 @@ func TestLogFormat(t *testing.T) {
 			if got := f.Line(loginVars(tt.vars), "Login"); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
+			if got := f.Join(f.Elements(loginVars(tt.vars)), "Login"); got != tt.want {
+				t.Errorf("in two steps\ngot  %q\nwant %q", got, tt.want)
+			}
 		})
 	}
 }
