@@ -1,12 +1,13 @@
 // Package route turns the answer of a passdb into the ordered list of backends to try. It knows
 // proxy_maybe, names and source addresses; it never dials. Imported by login, backend and admin;
 // imports passdb, conf and event.
+//
+// Beyond Dovecot's fields it reads proxy_protocol: v1 or v2 sends a PROXY protocol header of that
+// version to the backend ahead of everything else, TLS included.
 package route
 
 import (
 	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"dproxy/conf"
@@ -26,16 +27,30 @@ const (
 
 // Target is one backend with everything a login there needs.
 type Target struct {
-	Host     string // as the passdb wrote it; the name that a certificate must carry
-	Addr     netip.AddrPort
-	Source   netip.Addr // local address; invalid: the system chooses
+	Host string // as the passdb wrote it; the name that a certificate must carry
+	Addr netip.AddrPort
+	// Others are further addresses of the host's name. They are tried when no connection to Addr can
+	// be made; Dovecot 2.3 knows only the first.
+	Others []netip.AddrPort
+	Source netip.Addr // local address; invalid: the system chooses
+	// Sources is set when Source was taken from login_source_ips, for another one when its ports to
+	// the backend have run out.
+	Sources  *Sources
 	TLS      TLS
 	AnyCert  bool
 	User     string // login name at the backend (destuser)
 	Password passdb.Secret
 	Master   string        // SASL authentication id, "" for a plain login
 	Mech     string        // proxy_mech, upper case, "" for the protocol's own login
+	Protocol string        // the protocol field: "lmtp", "smtp", or "" when it is not given
 	Timeout  time.Duration // connect, TLS and backend login of one attempt
+	// FailAfter is proxy_host_immediate_failure_after: how long a backend must have been silent before
+	// logins that would wait behind another are refused at once. 0: never.
+	FailAfter time.Duration
+	// Refresh is proxy_refresh: how often the user is reported while proxied. 0: never.
+	Refresh time.Duration
+	// ProxyHeader is the version of the PROXY header that the backend gets: 1, 2, or 0 for none.
+	ProxyHeader int
 	// The proxy_* flags.
 	NoAuth, NoPipelining, NotTrusted bool
 	// Forward are the forward_* fields, without the prefix.
@@ -66,6 +81,15 @@ type Query struct {
 	Sources     *Sources // login_source_ips, may be nil
 	Ports       Ports
 	Client      event.Client
+	// Local serves the users whose proxy_maybe points at this host; invalid: they are refused.
+	Local netip.AddrPort
+}
+
+// get returns a field's value. An empty value counts as a field that is not set, unlike in Dovecot 2.3:
+// the documented SQL schema has destuser NOT NULL with an empty default.
+func (q *Query) get(name string) string {
+	v, _ := q.Fields.Get(name)
+	return v
 }
 
 // Ports are a protocol's default ports at a backend.
@@ -91,79 +115,8 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.Text }
 
-var mechanisms = map[string]bool{"EXTERNAL": true, "PLAIN": true, "LOGIN": true, "OAUTHBEARER": true, "XOAUTH2": true}
+// loops is the text of a destination that is this very listener.
+const loops = "Proxying loops to itself"
 
-// fields fills a target from the passdb's fields, except host and address.
-func (r *Router) fields(q Query) (Target, error) {
-	t := Target{User: q.User, Password: q.Password, Master: q.MasterUser, Timeout: q.Settings.LoginProxyTimeout}
-	get := func(name string) string { v, _ := q.Fields.Get(name); return v }
-	t.Host = get("host")
-	if v := get("destuser"); v != "" {
-		t.User = v
-	}
-	if v := get("master"); v != "" {
-		t.Master = v
-	}
-	hasPassword := q.HasPassword
-	if v := get("pass"); v != "" {
-		t.Password, hasPassword = passdb.Secret(v), true
-	}
-	for _, tls := range []struct {
-		field string
-		way   TLS
-	}{{"ssl", Implicit}, {"starttls", StartTLS}} {
-		if v, ok := q.Fields.Get(tls.field); ok {
-			t.TLS = tls.way
-			t.AnyCert = t.AnyCert || v == "any-cert"
-		}
-	}
-	t.AnyCert = t.AnyCert || !q.Settings.SSLClientRequireValidCert
-	if v := get("proxy_timeout"); v != "" {
-		d, err := ParseTimeout(v)
-		if err != nil {
-			r.line(q, "BUG: Auth service returned invalid proxy_timeout value '"+event.Clean(v, 80)+"': "+err.Error())
-		} else if d > 0 {
-			t.Timeout = d
-		}
-	}
-	_, t.NoAuth = q.Fields.Get("proxy_noauth")
-	_, t.NoPipelining = q.Fields.Get("proxy_nopipelining")
-	_, t.NotTrusted = q.Fields.Get("proxy_not_trusted")
-	for _, f := range q.Fields.WithPrefix("forward_") {
-		t.Forward = append(t.Forward, passdb.Field{Name: f.Name[len("forward_"):], Value: f.Value})
-	}
-	if !hasPassword && !t.NoAuth {
-		return t, &Error{Internal, "password not given"}
-	}
-	if v := get("proxy_mech"); v != "" {
-		t.Mech = strings.ToUpper(v)
-		if !mechanisms[t.Mech] {
-			return t, &Error{Internal, "Unsupported SASL mechanism " + event.Clean(v, 80)}
-		}
-	} else if t.Master != "" {
-		t.Mech = "PLAIN"
-	}
-	return t, nil
-}
-
-// port is the backend's port: the field, or the protocol's default. ssl changes the default only.
-func (r *Router) port(q Query, t Target) uint16 {
-	def := q.Ports.Plain
-	if t.TLS == Implicit || t.TLS == StartTLS && q.Fields.Has("ssl") {
-		def = q.Ports.TLS
-	}
-	v, _ := q.Fields.Get("port")
-	if v == "" {
-		return def
-	}
-	n, err := strconv.ParseUint(v, 10, 16)
-	if err != nil || n == 0 {
-		r.line(q, "Auth service returned invalid port number: "+event.Clean(v, 80))
-		return def
-	}
-	return uint16(n)
-}
-
-func (r *Router) line(q Query, text string) {
-	r.events.Emit(event.ClientLine{Client: q.Client, Level: event.Error, Text: text})
-}
+// Loops tells whether the destination was this very listener.
+func (e *Error) Loops() bool { return e.Text == loops }

@@ -40,10 +40,26 @@ func ParseTimeout(text string) (time.Duration, error) {
 			return 0, fmt.Errorf("Invalid time interval: %s", text)
 		}
 	}
-	if n > int64(math.MaxInt64/unit) {
+	// Dovecot counts in 32 bits, of seconds or of milliseconds.
+	if n > math.MaxUint32 || time.Duration(n) > math.MaxUint32*time.Millisecond/unit {
 		return 0, fmt.Errorf("Time interval is too large: %s", text)
 	}
 	return time.Duration(n) * unit, nil
+}
+
+// parseInterval reads a time in whole seconds as Dovecot's settings have it: a number with a unit, which
+// only 0 can do without.
+func parseInterval(text string) (time.Duration, error) {
+	d, err := ParseTimeout(text)
+	switch {
+	case err != nil:
+		return 0, err
+	case d != 0 && strings.Trim(text, "0123456789 ") == "":
+		return 0, fmt.Errorf("Time interval '%s' is missing units (add e.g. 's' for seconds)", text)
+	case d%time.Second != 0:
+		return 0, fmt.Errorf("Milliseconds not supported for this setting: %s", text)
+	}
+	return d, nil
 }
 
 func unitOf(word string) time.Duration {
