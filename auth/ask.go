@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"dproxy/event"
@@ -11,105 +13,182 @@ import (
 // lookupTimeout bounds one question to a passdb.
 const lookupTimeout = 10 * time.Second
 
-// askVerify asks one passdb about the client's password.
-func (t *attempt) askVerify(ctx context.Context, e *entry) passdb.Status {
-	return t.ask(ctx, e, t.judgePassword)
+// outcome goes with a passdb's status into its report.
+type outcome struct {
+	text     string
+	level    event.Level
+	forced   bool // logged even when auth_verbose is off
+	cached   bool
+	compared bool // a password was compared with a stored one
+	began    time.Time
 }
 
-// ask puts one question to a passdb, and has judge decide on its answer.
-func (t *attempt) ask(ctx context.Context, e *entry, judge func(context.Context, *entry, passdb.Result) (passdb.Status, outcome)) passdb.Status {
+func info(text string) outcome    { return outcome{text: text, level: event.Info} }
+func failure(text string) outcome { return outcome{text: event.Clean(text, 1024), level: event.Error} }
+
+// judge decides on a passdb's answer whose fields have been set.
+type judge func(ctx context.Context, e *entry, ans *answer) (passdb.Status, outcome)
+
+// answer is what a driver or the cache said about a user.
+type answer struct {
+	status   passdb.Status
+	stored   stored
+	fields   []passdb.Field
+	scheme   string // default scheme of passwords in fields
+	detail   string
+	verified bool // the driver has judged the client's password
+	twice    bool // it held more than one password
+	// rec is the record it comes from, nil for a fresh answer.
+	rec *record
+}
+
+func newAnswer(r *passdb.Result, verified bool) *answer {
+	a := &answer{status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified}
+	if r.HasPassword {
+		a.stored = newStored(string(r.Password), r.DefaultScheme, r.NoScheme)
+	}
+	a.fields = r.Fields
+	for i, f := range r.Fields {
+		if f.Name != "password" && f.Name != "password_noscheme" {
+			continue
+		}
+		// Passwords are kept apart from the fields, for the cache's sake.
+		a.fields = append([]passdb.Field(nil), r.Fields[:i]...)
+		for _, f := range r.Fields[i:] {
+			switch {
+			case f.Name != "password" && f.Name != "password_noscheme":
+				a.fields = append(a.fields, f)
+			case a.stored.present:
+				a.twice = true
+			default:
+				a.stored = newStored(f.Value, r.DefaultScheme, f.Name == "password_noscheme")
+			}
+		}
+		break
+	}
+	return a
+}
+
+// ask puts one question to a passdb and has j decide on its answer.
+func (t *attempt) ask(ctx context.Context, e *entry, j judge) passdb.Status {
 	began := time.Now()
 	t.a.events.Emit(event.PassdbAsked{Session: t.req.Session, Passdb: e.Name, User: t.req.User, Remote: t.req.Remote.Addr()})
+	t.debug("Performing passdb lookup")
 	var status passdb.Status
 	var o outcome
 	if err := t.setTemplates(e.defaults); err != nil {
 		status, o = passdb.InternalFailure, failure("Failed to expand default_fields: "+err.Error())
 	} else {
-		var res passdb.Result
-		res, err = t.question(ctx, e)
-		if err != nil {
-			status, o = passdb.InternalFailure, failure(err.Error())
-		} else {
-			status, o = t.take(ctx, e, res, judge)
-		}
-	}
-	if err := t.setTemplates(e.overrides); err != nil && status != passdb.InternalFailure {
-		status, o = passdb.InternalFailure, failure("Failed to expand override_fields: "+err.Error())
+		status, o = t.consult(ctx, e, j)
 	}
 	o.began = began
 	t.answered(status, o)
+	if err := t.setTemplates(e.overrides); err != nil {
+		status = passdb.InternalFailure
+		t.entryError("Failed to expand override_fields: " + event.Clean(err.Error(), 256))
+	}
+	t.debug("Finished passdb lookup")
 	return status
 }
 
-func failure(text string) outcome { return outcome{text: event.Clean(text, 1024), level: event.Error} }
-
-// question asks the driver. A Verifier judges the password itself unless that has been done.
-func (t *attempt) question(ctx context.Context, e *entry) (passdb.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	if t.verifies(e) {
-		return e.verifier.Verify(ctx, &t.req, t.password)
+// consult gets an answer from the cache or from the database.
+func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status, outcome) {
+	key := t.key(e)
+	t.userAsked = t.req.User
+	before := t.save()
+	rec := t.a.cache.get(key)
+	if rec != nil && t.a.cache.fresh(rec) {
+		t.debug("cache hit")
+		status, o := t.take(ctx, e, t.a.cache.answer(rec), j)
+		o.cached = true
+		if !t.a.cache.doubt(rec, status, o.compared) {
+			return status, o
+		}
+		// The password may have changed since the record was made.
+		t.restore(before)
+	} else if t.a.cache != nil && key.cacheable {
+		t.debug(map[bool]string{true: "cache miss", false: "cache expired"}[rec == nil])
 	}
-	return e.driver.Lookup(ctx, &t.req)
+	generation := t.a.cache.generation()
+	ans, err := t.query(ctx, e, key)
+	if (err != nil || ans.status == passdb.InternalFailure) && rec != nil {
+		if status, o, ok := t.fallBack(ctx, e, rec, j); ok {
+			t.entryError(event.Clean(errorText(ctx, err, ans), 1024))
+			t.bareInfo("Falling back to expired data from cache")
+			return status, o
+		}
+		t.restore(before)
+	}
+	if err != nil {
+		o := failure(errorText(ctx, err, ans))
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			o.level = event.Debug // nobody waits for the answer any more
+		}
+		return passdb.InternalFailure, o
+	}
+	status, o := t.take(ctx, e, ans, j)
+	t.remember(key, generation, ans, status, o)
+	return status, o
 }
 
-// verifies tells whether the driver of e has to judge the client's password.
-func (t *attempt) verifies(e *entry) bool {
-	return e.verifier != nil && t.asked && t.req.CredentialsScheme == "" && !t.passwordSeen && !e.Deny
+// fallBack serves an expired record while the database is down. It only ever says yes: that a
+// password is wrong or a user does not exist is for the database to say.
+func (t *attempt) fallBack(ctx context.Context, e *entry, rec *record, j judge) (passdb.Status, outcome, bool) {
+	status, o := t.take(ctx, e, t.a.cache.answer(rec), j)
+	o.cached = true
+	return status, o, status == passdb.OK
+}
+
+func errorText(ctx context.Context, err error, ans *answer) string {
+	switch {
+	case err == nil:
+		return orElse(ans.detail, "internal failure")
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return "Lookup timed out after " + lookupTimeout.String()
+	}
+	return err.Error()
 }
 
 // take sets an answer's fields and judges it.
-func (t *attempt) take(ctx context.Context, e *entry, res passdb.Result, judge func(context.Context, *entry, passdb.Result) (passdb.Status, outcome)) (passdb.Status, outcome) {
-	if res.HasPassword {
-		t.setPassword(string(res.Password), res.DefaultScheme, res.NoScheme)
+func (t *attempt) take(ctx context.Context, e *entry, ans *answer, j judge) (passdb.Status, outcome) {
+	if ans.stored.present {
+		if t.stored.present || ans.twice {
+			t.entryError("Multiple password values not supported")
+		}
+		if !t.stored.present {
+			t.stored = ans.stored
+		}
 	}
-	for _, f := range res.Fields {
-		t.setField(f.Name, f.Value, res.DefaultScheme)
+	for _, f := range ans.fields {
+		t.setField(f.Name, f.Value, ans.scheme)
 	}
-	switch res.Status {
+	switch ans.status {
 	case passdb.OK:
 		if t.fields.Has("noauthenticate") {
 			t.debug("Not performing authentication (noauthenticate set)")
 			return passdb.Next, outcome{}
 		}
-		return judge(ctx, e, res)
+		return j(ctx, e, ans)
 	case passdb.Unknown:
-		return passdb.Unknown, t.said(e, res, "unknown user")
+		return passdb.Unknown, t.said(e, ans, "unknown user")
 	case passdb.Mismatch:
-		return passdb.Mismatch, t.said(e, res, "Password mismatch")
+		return passdb.Mismatch, t.said(e, ans, "Password mismatch")
 	case passdb.InternalFailure:
-		return passdb.InternalFailure, failure(orElse(res.Detail, "internal failure"))
-	default:
-		return res.Status, outcome{text: res.Detail, level: event.Info}
+		return passdb.InternalFailure, failure(orElse(ans.detail, "internal failure"))
 	}
+	return ans.status, info(ans.detail)
 }
 
 // said is the line of a failure: the driver's own words, or the usual ones.
-func (t *attempt) said(e *entry, res passdb.Result, usual string) outcome {
-	if res.Detail != "" {
-		return outcome{text: res.Detail, level: event.Info}
+func (t *attempt) said(e *entry, ans *answer, usual string) outcome {
+	if e.Deny {
+		return info(orElse(ans.detail, usual))
 	}
-	o := outcome{text: usual, level: event.Info}
-	t.withPassword(&o, t.follows(e))
+	o := info(orElse(ans.detail, usual))
+	if ans.detail == "" || strings.HasPrefix(ans.detail, usual) {
+		t.withPassword(&o, t.follows(e))
+	}
 	return o
-}
-
-// judgePassword decides on a client's password.
-func (t *attempt) judgePassword(ctx context.Context, e *entry, res passdb.Result) (passdb.Status, outcome) {
-	switch {
-	case t.passwordSeen:
-		return passdb.OK, outcome{}
-	case e.Deny:
-		return passdb.Mismatch, outcome{} // only the user's existence counts
-	case t.fields.Has("nopassword"):
-		t.debug("Allowing any password")
-		return passdb.OK, outcome{}
-	case t.verifies(e):
-		return passdb.OK, outcome{}
-	case !t.stored.present:
-		return passdb.Mismatch, outcome{text: "No password returned (and no nopassword)", level: event.Info}
-	}
-	return t.compare(ctx, e)
 }
 
 // follows tells whether another passdb is there to be asked.

@@ -11,39 +11,36 @@ import (
 var (
 	errEmptyName   = errors.New("Empty username")
 	errNoLoginUser = errors.New("Master user login attempted to use empty login username")
+	errClosed      = errors.New("the configuration is being replaced")
 	errNoMasters   = errors.New("Master user login attempted without master passdbs")
 )
 
 // attempt is one authentication or lookup on its way through the chain. It is used by one
 // goroutine.
 type attempt struct {
-	a      *Authenticator
-	chain  *chain
-	began  time.Time
-	req    passdb.Request
-	fields passdb.Fields
-	named  bool // OrigUser is set
-	// certUser: the name comes from the client's certificate and stays.
-	certUser bool
+	a     *Authenticator
+	chain *chain
+	began time.Time
+
+	req      passdb.Request
+	fields   passdb.Fields
+	named    bool // OrigUser is set
+	certUser bool // the name comes from the client's certificate and stays
 
 	entry        *entry        // the passdb that is asked
+	userAsked    string        // the name at that moment
 	stored       stored        // the password it answered
 	unlessFailed passdb.Fields // the fields before it was asked
 	refused      bool          // a field refused the login
 	success      bool          // the rules so far say yes
-	passwordSeen bool          // a passdb has accepted the password: later ones do not check it
+	passwordSeen bool          // a passdb has accepted the user: later ones do not check the password
 	noDelay      bool
 	delayUntil   time.Time
-	password     passdb.Secret // what the client sent, for the backend
-	hasPassword  bool
-	asked        bool // a password or a proof was judged: failures count as guesses
-	final        []byte
-}
 
-// stored is a password as a passdb keeps it.
-type stored struct {
-	present    bool
-	name, data string
+	password    passdb.Secret // what the client sent, for the backend
+	hasPassword bool
+	credentials []byte // the stored password in the form that a challenge mechanism needs
+	final       []byte // success data for the client
 }
 
 func (a *Authenticator) attempt(c *chain, p passdb.Peer, mech string) *attempt {
@@ -57,7 +54,7 @@ func (a *Authenticator) attempt(c *chain, p passdb.Peer, mech string) *attempt {
 
 // verifyPlain asks the chain about the client's password.
 func (t *attempt) verifyPlain(ctx context.Context, password passdb.Secret) passdb.Status {
-	t.password, t.hasPassword, t.asked = password, true, true
+	t.password, t.hasPassword = password, true
 	t.req.Password = password
 	for i := range len(password) {
 		switch password[i] {
@@ -66,5 +63,34 @@ func (t *attempt) verifyPlain(ctx context.Context, password passdb.Secret) passd
 			return passdb.Unknown
 		}
 	}
-	return t.run(func(e *entry) passdb.Status { return t.askVerify(ctx, e) })
+	return t.run(func(e *entry) passdb.Status { return t.ask(ctx, e, t.judgePassword) })
+}
+
+// lookupCredentials asks the chain for the stored password in the form that a mechanism needs. It is
+// t.credentials when the status is OK, and may be missing even then: the rules of a chain can make a
+// success of a failure.
+func (t *attempt) lookupCredentials(ctx context.Context, scheme string) passdb.Status {
+	t.req.CredentialsScheme = scheme
+	return t.run(func(e *entry) passdb.Status { return t.ask(ctx, e, t.judgeCredentials) })
+}
+
+// memento is the part of an attempt that a passdb's answer changes.
+type memento struct {
+	user, loginUser  string
+	fields           passdb.Fields
+	stored           stored
+	refused, noDelay bool
+	delayUntil       time.Time
+	credentials      []byte
+}
+
+func (t *attempt) save() memento {
+	return memento{
+		t.req.User, t.req.LoginUser, t.fields.Clone(), t.stored, t.refused, t.noDelay, t.delayUntil, t.credentials,
+	}
+}
+
+func (t *attempt) restore(m memento) {
+	t.req.User, t.req.LoginUser, t.fields, t.stored = m.user, m.loginUser, m.fields.Clone(), m.stored
+	t.refused, t.noDelay, t.delayUntil, t.credentials = m.refused, m.noDelay, m.delayUntil, m.credentials
 }

@@ -1,11 +1,15 @@
 package auth
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 
 	"dproxy/conf"
 	"dproxy/event"
@@ -25,12 +29,22 @@ type Authenticator struct {
 	events  event.Sink
 	drivers map[string]passdb.Factory
 	hashes  *semaphore.Weighted // slots for hashes that are slow on purpose
+	macs    macKey
 	mechs   []Mechanism
 
-	mu      sync.Mutex
-	entries map[int]*entry    // by conf.Passdb.Index
-	chains  map[string]*chain // by service
-	warned  map[string]bool   // warnings given once
+	hostname  string
+	cache     *cache
+	penalties *penalties
+	flights   singleflight.Group
+	flying    sync.WaitGroup // lookups that outlive who asked first
+
+	mu         sync.Mutex
+	entries    map[int]*entry    // by conf.Passdb.Index
+	chains     map[string]*chain // by service
+	warned     map[string]bool   // warnings given once
+	closed     bool
+	cancels    map[uint64]context.CancelFunc // of the lookups in flight
+	nextFlight uint64
 }
 
 // services are the protocols whose chains are built, and thereby checked, at start.
@@ -46,9 +60,11 @@ func open(c configuration, drivers map[string]passdb.Factory, events event.Sink)
 		events:  events,
 		drivers: drivers,
 		hashes:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		macs:    newMACKey(),
 		entries: map[int]*entry{},
 		chains:  map[string]*chain{},
 		warned:  map[string]bool{},
+		cancels: map[uint64]context.CancelFunc{},
 	}
 	if err := a.prepare(); err != nil {
 		a.Close()
@@ -63,6 +79,15 @@ func (a *Authenticator) prepare() error {
 	if a.mechs, err = mechanisms(set.AuthMechanisms); err != nil {
 		return err
 	}
+	if a.cache, err = newCache(set); err != nil {
+		return err
+	}
+	a.penalties = newPenalties(a.config.Services())
+	if a.hostname = set.Hostname; a.hostname == "" {
+		if a.hostname, err = os.Hostname(); err != nil {
+			return fmt.Errorf("the host name is needed for challenges; set hostname: %w", err)
+		}
+	}
 	for _, s := range services {
 		c, err := a.chain(s)
 		if err != nil {
@@ -75,8 +100,15 @@ func (a *Authenticator) prepare() error {
 	return nil
 }
 
-// Close releases the drivers once no exchange is running.
+// Close ends the lookups that are under way and releases the drivers. No exchange may be running.
 func (a *Authenticator) Close() {
+	a.mu.Lock()
+	a.closed = true
+	for _, cancel := range a.cancels {
+		cancel()
+	}
+	a.mu.Unlock()
+	a.flying.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, e := range a.entries {

@@ -41,6 +41,7 @@ type entry struct {
 	defaults, overrides        []fieldTemplate
 	mechanisms                 []string
 	users                      userFilter
+	vars                       []string // what answers depend on; nil: they are never cached
 }
 
 func openEntry(p conf.Passdb, drivers map[string]passdb.Factory) (*entry, error) {
@@ -84,14 +85,18 @@ func openEntry(p conf.Passdb, drivers map[string]passdb.Factory) (*entry, error)
 		return nil, err
 	}
 	e.verifier, _ = e.driver.(passdb.Verifier)
+	if c, ok := e.driver.(passdb.Cacheable); ok {
+		e.vars = append([]string{}, c.CacheVars()...)
+	}
 	return e, nil
 }
 
+// blockError is a mistake in a passdb block, in Dovecot's words and with its place.
 func blockError(p conf.Passdb, text string) error {
 	if p.File == "" {
 		return errors.New(text)
 	}
-	return &conf.Error{Position: p.Position, Text: text}
+	return fmt.Errorf("%s (passdb in %s line %d)", text, p.File, p.Line)
 }
 
 // lookups tells whether users can be looked up without their password.

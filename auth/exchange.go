@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 // Exchange is one SASL dialogue. It is used by one goroutine.
 type Exchange struct {
 	t    *attempt
+	kind mechanismKind
 	mech mechanism
 	over bool
 }
@@ -35,27 +37,27 @@ func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, chal
 		return nil, nil, &Reply{Code: CodeTempFail}
 	}
 	kind := mechanismTable[name]
-	x = &Exchange{t: a.attempt(c, r.Peer, name), mech: kind.start()}
+	x = &Exchange{t: a.attempt(c, r.Peer, name), kind: kind, mech: kind.start()}
 	if reason := x.t.takeCertificate(); reason != "" {
 		x.t.mechInfo(reason)
+		x.t.concluded("", "client_cert")
 		return nil, nil, &Reply{Reason: reason, NoDelay: true}
 	}
-	challenge, reply = x.begin(ctx, kind, r)
+	challenge, reply = x.begin(ctx, r)
 	return x, challenge, reply
 }
 
-func (x *Exchange) begin(ctx context.Context, kind mechanismKind, r Request) ([]byte, *Reply) {
-	if r.HasInitial && !kind.serverFirst {
-		in := r.Initial
-		if in == nil {
-			in = []byte{}
-		}
-		return x.Step(ctx, in)
-	}
-	if kind.serverFirst {
+func (x *Exchange) begin(ctx context.Context, r Request) ([]byte, *Reply) {
+	sleep(ctx, x.t.a.penalties.delay(r.Remote.Addr()))
+	switch {
+	case x.kind.serverFirst:
+		return x.Step(ctx, nil)
+	case r.HasInitial && !(x.kind.promptAgain && len(r.Initial) == 0):
+		return x.Step(ctx, r.Initial)
+	case x.t.req.Mech == "APOP": // it has no challenge of its own
 		return x.Step(ctx, nil)
 	}
-	return []byte(kind.prompt), nil
+	return []byte(x.kind.prompt), nil
 }
 
 // Step feeds a decoded client response. Failed verdicts are held back for auth_failure_delay
@@ -65,7 +67,14 @@ func (x *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 	if x.over {
 		return nil, &Reply{Reason: "Unexpected continuation", NoDelay: true}
 	}
-	challenge, done, status := x.mech.step(ctx, x.t, response)
+	var done bool
+	status := passdb.Unknown
+	if !x.kind.nul && bytes.IndexByte(response, 0) >= 0 {
+		x.t.debug("Unexpected NUL in auth data")
+		done = true
+	} else {
+		challenge, done, status = x.mech.step(ctx, x.t, response)
+	}
 	if !done {
 		if challenge == nil {
 			challenge = []byte{}
@@ -74,7 +83,7 @@ func (x *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 	}
 	x.over = true
 	reply = x.t.reply(status)
-	x.t.wait(ctx, reply, began)
+	x.t.hold(ctx, reply, began)
 	return nil, reply
 }
 
@@ -146,22 +155,37 @@ func (t *attempt) reply(status passdb.Status) *Reply {
 	} else if t.req.User == t.chain.settings.AuthAnonymousUsername {
 		r.Fields.Set("anonymous", "")
 	}
-	t.a.events.Emit(event.Authenticated{Service: t.req.Service, Session: t.req.Session, User: r.User, Mech: t.req.Mech, Result: result, Took: time.Since(t.began)})
+	t.concluded(r.User, result)
 	return r
 }
 
-// wait holds a failure back, or a success until its delay_until.
-func (t *attempt) wait(ctx context.Context, r *Reply, began time.Time) {
-	until := t.delayUntil
-	if !r.OK {
-		if r.NoDelay {
-			return
-		}
-		// Counted from the client's message on, so that a slow hash and a fast "no such user" are
-		// answered at the same moment.
-		until = began.Add(t.chain.settings.AuthFailureDelay)
+// concluded reports the end of the chain.
+func (t *attempt) concluded(user, result string) {
+	t.a.events.Emit(event.Authenticated{
+		Service: t.req.Service, Session: t.req.Session, User: user, Mech: t.req.Mech, Result: result, Took: time.Since(t.began),
+	})
+}
+
+// hold keeps a failure back, or a success until its delay_until, and keeps the penalties. A temporary
+// failure is nobody's guess: it raises no penalty and waits for half the time.
+func (t *attempt) hold(ctx context.Context, r *Reply, began time.Time) {
+	addr := t.req.Remote.Addr()
+	delay := t.chain.settings.AuthFailureDelay
+	switch {
+	case r.OK:
+		t.a.penalties.succeeded(addr)
+		sleep(ctx, time.Until(t.delayUntil))
+		return
+	case r.NoDelay:
+		return
+	case r.Code == CodeTempFail:
+		delay /= 2
+	default:
+		t.a.penalties.failed(addr, t.req.User, string(t.password))
 	}
-	sleep(ctx, time.Until(until))
+	// Counted from the client's message on, so that a slow hash and a fast "no such user" are
+	// answered at the same moment.
+	sleep(ctx, time.Until(began.Add(delay)))
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -55,8 +55,8 @@ var hidden = [...]string{
 	"noauthenticate", "nopassword", "password", "password_noscheme",
 }
 
-// unsetWhenEmpty are the fields whose empty value means nothing was said. Dovecot 2.3 takes ” as a
-// value, which breaks the schema its manual shows (destuser NOT NULL default ”).
+// unsetWhenEmpty are the fields whose empty value means nothing was said. Dovecot 2.3 takes an empty
+// text as a value, which breaks the schema that its manual shows (destuser NOT NULL with an empty default).
 var unsetWhenEmpty = [...]string{
 	"destuser", "host", "hostip", "port", "pass", "master", "source_ip", "proxy_timeout", "proxy_mech",
 }
@@ -90,7 +90,7 @@ func (t *attempt) setField(name, value, scheme string) {
 		}
 		return
 	case "nopassword":
-		if t.stored.present && t.stored.data != "" && !t.fields.Has("noauthenticate") {
+		if t.stored.present && !t.stored.empty && !t.fields.Has("noauthenticate") {
 			t.entryError("nopassword set but password is non-empty")
 			return
 		}

@@ -33,11 +33,3 @@ func (a *Authenticator) Lookup(ctx context.Context, p passdb.Peer, user string) 
 	}
 	return *r
 }
-
-// judgeExistence decides on a lookup without a password.
-func (t *attempt) judgeExistence(ctx context.Context, e *entry, _ passdb.Result) (passdb.Status, outcome) {
-	if !t.stored.present && !t.fields.Has("nopassword") && !t.passwordSeen && e.verifier == nil {
-		return passdb.Mismatch, outcome{text: "No password returned (and no nopassword)", level: event.Info}
-	}
-	return passdb.OK, outcome{}
-}

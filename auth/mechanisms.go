@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"strings"
 
@@ -21,20 +19,39 @@ const (
 type mechanismKind struct {
 	Mechanism
 	need        need
-	serverFirst bool   // the server's challenge opens the dialogue
-	prompt      string // sent for a missing initial response
+	serverFirst bool // the server's challenge opens the dialogue, an initial response is ignored
+	prompt      string
+	// promptAgain: an empty initial response counts as none.
+	promptAgain bool
+	nul         bool // NUL bytes are part of the mechanism
 	start       func() mechanism
 }
 
-// mechanismTable has a row for each mechanism that Dovecot 2.3 and we know.
+// mechanismTable has a row for each mechanism.
 var mechanismTable = map[string]mechanismKind{
 	"PLAIN": {
-		Mechanism: Mechanism{Plaintext: true}, need: needVerify,
+		Mechanism: Mechanism{Plaintext: true}, need: needVerify, nul: true,
 		start: func() mechanism { return plain{} },
 	},
 	"LOGIN": {
-		Mechanism: Mechanism{Plaintext: true}, need: needVerify, prompt: "Username:",
+		Mechanism: Mechanism{Plaintext: true}, need: needVerify, prompt: "Username:", promptAgain: true,
 		start: func() mechanism { return &login{} },
+	},
+	"XOAUTH2": {
+		Mechanism: Mechanism{Plaintext: true}, start: func() mechanism { return &bearer{parse: parseXOAUTH2} },
+	},
+	"OAUTHBEARER": {
+		Mechanism: Mechanism{Plaintext: true}, start: func() mechanism { return &bearer{parse: parseOAUTHBEARER} },
+	},
+	"EXTERNAL":      {need: needVerify, start: func() mechanism { return external{} }},
+	"ANONYMOUS":     {Mechanism: Mechanism{Anonymous: true}, start: func() mechanism { return anonymous{} }},
+	"CRAM-MD5":      {need: needCredentials, serverFirst: true, start: func() mechanism { return &cramMD5{} }},
+	"DIGEST-MD5":    {need: needCredentials, serverFirst: true, start: func() mechanism { return &digestMD5{} }},
+	"SCRAM-SHA-1":   {need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-1"} }},
+	"SCRAM-SHA-256": {need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-256"} }},
+	"APOP": {
+		Mechanism: Mechanism{Private: true}, need: needCredentials, nul: true,
+		start: func() mechanism { return apop{} },
 	},
 }
 
@@ -43,6 +60,10 @@ func mechanisms(list string) ([]Mechanism, error) {
 	var out []Mechanism
 	for _, name := range fields(list, " ") {
 		name = strings.ToUpper(name)
+		if name == "OTP" {
+			// It writes its state back to the passdb, which no driver of ours does.
+			return nil, errors.New("OTP mechanism can't be supported with given passdbs")
+		}
 		kind, ok := mechanismTable[name]
 		if !ok {
 			return nil, errors.New("Unknown authentication mechanism '" + name + "'")
@@ -63,36 +84,11 @@ func (t *attempt) refuse(text string) (challenge []byte, done bool, status passd
 	return nil, true, passdb.Unknown
 }
 
-// plain is RFC 4616.
-type plain struct{}
-
-func (plain) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool, passdb.Status) {
-	parts := bytes.Split(in, []byte{0})
-	if len(parts) != 3 {
-		return t.refuse("invalid input")
+// proved ends a challenge dialogue: the client's proof was right or not.
+func (t *attempt) proved(ok bool) (challenge []byte, done bool, status passdb.Status) {
+	if ok {
+		return nil, true, passdb.OK
 	}
-	authzid, authcid, password := string(parts[0]), string(parts[1]), passdb.Secret(parts[2])
-	if err := t.setUser(authcid); err != nil {
-		return t.refuse(err.Error())
-	}
-	if authzid != "" && authzid != authcid {
-		if err := t.setLoginUser(authzid); err != nil {
-			return t.refuse("login user: " + err.Error())
-		}
-	}
-	return nil, true, t.verifyPlain(ctx, password)
-}
-
-// login is the LOGIN mechanism, draft-murchison-sasl-login.
-type login struct{ named bool }
-
-func (l *login) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool, passdb.Status) {
-	if !l.named {
-		l.named = true
-		if err := t.setUser(string(in)); err != nil {
-			return t.refuse(err.Error())
-		}
-		return []byte("Password:"), false, 0
-	}
-	return nil, true, t.verifyPlain(ctx, passdb.Secret(in))
+	t.mechInfo(mismatch)
+	return nil, true, passdb.Mismatch
 }

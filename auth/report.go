@@ -64,15 +64,6 @@ func (t *attempt) answered(status passdb.Status, o outcome) {
 	})
 }
 
-// outcome goes with a passdb's status into its report.
-type outcome struct {
-	text   string
-	level  event.Level
-	forced bool // logged even when auth_verbose is off
-	cached bool
-	began  time.Time
-}
-
 // withPassword adds the given password to a failure's text as auth_verbose_passwords asks.
 func (t *attempt) withPassword(o *outcome, next bool) {
 	how, cut, _ := strings.Cut(t.chain.settings.AuthVerbosePasswords, ":")
