@@ -4,6 +4,7 @@ package passdb
 
 import (
 	"context"
+	"errors"
 
 	"dproxy/conf"
 )
@@ -104,3 +105,11 @@ type Reporter interface {
 
 // Factory opens the driver of one passdb entry. Its error is a configuration error.
 type Factory func(conf.Passdb) (Driver, error)
+
+// ConfigError is a Factory's error about a block. It names the block's place when it has one.
+func ConfigError(p conf.Passdb, text string) error {
+	if p.File == "" {
+		return errors.New(text)
+	}
+	return &conf.Error{Position: p.Position, Text: text}
+}
