@@ -141,3 +141,35 @@ func parseAddr(text string) (netip.Addr, bool) {
 	}
 	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}), true
 }
+
+// ParseFilter reads the -f arguments of doveconf: protocol=, service=, local=, remote= and lname=.
+// The error has doveconf's words.
+func ParseFilter(args []string) (Filter, error) {
+	var f Filter
+	p := &parser{}
+	for _, arg := range args {
+		key, text, _ := strings.Cut(arg, "=")
+		switch key {
+		case "protocol", "service":
+			f.Protocol = text
+		case "lname":
+			f.LocalName = text
+		case "local", "remote":
+			n, err := p.parseNet(text)
+			if err != nil {
+				return Filter{}, fmt.Errorf("%s filter: %w", key, err)
+			}
+			if n.Bits() == 0 {
+				n = netip.Prefix{}
+			}
+			if key == "local" {
+				f.Local = n.Addr()
+			} else {
+				f.Remote = n.Addr()
+			}
+		default:
+			return Filter{}, fmt.Errorf("Unknown filter argument: %s", arg)
+		}
+	}
+	return f, nil
+}

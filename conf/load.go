@@ -16,6 +16,9 @@ type Options struct {
 	Serve bool
 	// Expand resolves $references and <files without the rest of Serve, as by doveconf -x.
 	Expand bool
+	// Warn is called with each warning as it comes, so that those before an error are known too. It
+	// may be nil.
+	Warn func(text string)
 	// Lookup finds the addresses of a host name in a local or remote block. Nil asks the system.
 	Lookup func(host string) ([]netip.Addr, error)
 }
@@ -44,6 +47,7 @@ type Config struct {
 	order    []*bucket // the most specific first
 	warnings []string
 	open     *frame // the outermost section that is not closed
+	checked  *Error
 
 	merged merged
 }
@@ -59,10 +63,14 @@ func Load(path string, o Options) (*Config, error) {
 	p := newParser(c, o)
 	p.builtin = builtins()
 	p.push(path, f)
+	defer p.closeAll()
 	if err := p.run(); err != nil {
+		return nil, &Error{Position: c.position(p.pos()), Text: err.Error()}
+	}
+	if err := p.finish(); err != nil {
 		return nil, err
 	}
-	return c, p.finish()
+	return c, nil
 }
 
 // Defaults is the configuration of an empty file.
@@ -86,10 +94,13 @@ func (p *parser) finish() error {
 		b.links = nil
 	}
 	c.merged.build(c)
-	if !p.opt.Serve {
-		return nil
+	if err := p.check(); err != nil {
+		c.checked = &Error{Position: Position{File: c.path}, Text: err.Error()}
 	}
-	return c.Check()
+	if p.opt.Serve {
+		return c.Check()
+	}
+	return nil
 }
 
 // position makes a Position of a pos.
@@ -106,6 +117,11 @@ func (c *Config) Warnings() []string { return slices.Clone(c.warnings) }
 // Path is the file that the configuration was loaded from.
 func (c *Config) Path() string { return c.path }
 
-// Check runs the checks that Dovecot runs after parsing. doveconf prints the configuration before it
-// reports them. The error is an *Error.
-func (c *Config) Check() error { return nil }
+// Check tells what the checks found that Dovecot runs after parsing: nil or an *Error. doveconf prints
+// the configuration before it reports them.
+func (c *Config) Check() error {
+	if c.checked == nil {
+		return nil
+	}
+	return c.checked
+}

@@ -66,19 +66,25 @@ func (p *parser) pos() pos {
 }
 
 func (p *parser) warnf(format string, args ...any) {
-	if len(p.conf.warnings) == maxWarnings {
-		p.conf.warnings = append(p.conf.warnings, "More warnings are left out")
+	n := len(p.conf.warnings)
+	if n > maxWarnings {
+		return
 	}
-	if len(p.conf.warnings) < maxWarnings {
-		p.conf.warnings = append(p.conf.warnings, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if n == maxWarnings {
+		text = "More warnings are left out"
+	}
+	p.conf.warnings = append(p.conf.warnings, text)
+	if p.opt.Warn != nil {
+		p.opt.Warn(text)
 	}
 }
 
 const maxWarnings = 1000
 
-// run reads all lines of the current input and of what it includes.
+// run reads all lines of the current input and of what it includes. An error is about the line that
+// p.pos tells.
 func (p *parser) run() error {
-	defer p.closeAll()
 	for p.in != nil {
 		text, err := p.readLine()
 		if errors.Is(err, io.EOF) {
@@ -89,7 +95,7 @@ func (p *parser) run() error {
 			err = p.line(text)
 		}
 		if err != nil {
-			return &Error{Position: p.conf.position(p.pos()), Text: err.Error()}
+			return err
 		}
 	}
 	return nil

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// protocolsOf lists the enabled protocols.
-func (c *Config) protocolsOf() []string {
-	words := strings.FieldsFunc(c.buckets[0].root.get("protocols").text, func(r rune) bool { return r == ' ' })
+// splitProtocols lists the enabled protocols.
+func splitProtocols(text string) []string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' })
 	if len(words) == 1 && words[0] == "none" {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (n *node) sections(kind string) []*node {
 // Services lists the services whose protocol is enabled, including those built in.
 func (c *Config) Services() []Service {
 	root := c.buckets[0].root
-	protocols := c.protocolsOf()
+	protocols := splitProtocols(root.get("protocols").text)
 	var out []Service
 	for _, n := range root.sections("service") {
 		s := Service{
