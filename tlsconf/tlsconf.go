@@ -1,15 +1,13 @@
-// Package tlsconf turns the ssl_* settings into *tls.Config for both sides. It imports conf only;
-// backend and login import it.
+// Package tlsconf turns the ssl_* settings into *tls.Config for both sides, and judges certificates as
+// Dovecot's OpenSSL does. It imports conf only; backend and login import it.
 package tlsconf
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"dproxy/conf"
 )
@@ -18,25 +16,27 @@ import (
 // lists the protocol names a client may offer; a client that offers only others is refused (ALPACA),
 // one that offers none is served.
 func Server(s *conf.Settings, alpn []string) (*tls.Config, error) {
-	if s.SSLCert == "" {
-		return nil, errors.New("Can't load SSL certificate (ssl_cert setting): The certificate is empty")
-	}
-	cert, err := pair("ssl_cert", s.SSLCert, s.SSLKey)
+	c, err := common(s)
 	if err != nil {
 		return nil, err
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: alpn}
+	c.NextProtos = alpn
+	cert, err := pair(certificate{"ssl_cert", s.SSLCert, "ssl_key", s.SSLKey, s.SSLKeyPassword})
+	if err != nil {
+		return nil, err
+	}
+	c.Certificates = []tls.Certificate{cert}
 	if s.SSLAltCert != "" {
-		alt, err := pair("ssl_alt_cert", s.SSLAltCert, s.SSLAltKey)
+		alt, err := pair(certificate{"ssl_alt_cert", s.SSLAltCert, "ssl_alt_key", s.SSLAltKey, s.SSLKeyPassword})
 		if err != nil {
 			return nil, err
 		}
 		c.Certificates = append(c.Certificates, alt)
 	}
-	if err := limits(c, s); err != nil {
-		return nil, err
-	}
 	if s.SSLVerifyClientCert {
+		if s.SSLCA == "" {
+			return nil, errors.New("Can't verify remote client certs without CA (ssl_ca setting)")
+		}
 		// The chain is judged after the handshake, so that a bad certificate is a failed login with
 		// a log line instead of a broken connection, as in Dovecot.
 		c.ClientAuth = tls.RequestClientCert
@@ -48,132 +48,50 @@ func Server(s *conf.Settings, alpn []string) (*tls.Config, error) {
 	return c, nil
 }
 
-// ClientCert judges the certificate a client sent: whether its chain leads to ssl_ca, and the user
-// name it carries in ssl_cert_username_field.
-func ClientCert(state tls.ConnectionState, c *tls.Config, s *conf.Settings) (valid bool, name string) {
-	if len(state.PeerCertificates) == 0 || c == nil || c.ClientCAs == nil {
-		return false, ""
+// NotAfter is the earliest end of the certificates that a server configuration shows; the zero time
+// when it has none. An expired certificate is served all the same, so somebody has to warn.
+func NotAfter(c *tls.Config) time.Time {
+	var first time.Time
+	if c == nil {
+		return first
 	}
-	leaf := state.PeerCertificates[0]
-	chain := x509.NewCertPool()
-	for _, x := range state.PeerCertificates[1:] {
-		chain.AddCert(x)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: c.ClientCAs, Intermediates: chain, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err != nil {
-		return false, ""
-	}
-	return true, subjectField(leaf, s.SSLCertUsernameField)
-}
-
-func subjectField(leaf *x509.Certificate, field string) string {
-	oids := map[string]string{
-		"": "2.5.4.3", "commonname": "2.5.4.3", "cn": "2.5.4.3", "emailaddress": "1.2.840.113549.1.9.1",
-		"x500uniqueidentifier": "2.5.4.45", "uid": "0.9.2342.19200300.100.1.1", "serialnumber": "2.5.4.5",
-	}
-	want, ok := oids[strings.ToLower(field)]
-	if !ok {
-		return ""
-	}
-	for _, n := range leaf.Subject.Names {
-		if n.Type.String() == want {
-			v, _ := n.Value.(string)
-			return v
+	for _, cert := range c.Certificates {
+		if leaf := cert.Leaf; leaf != nil && (first.IsZero() || leaf.NotAfter.Before(first)) {
+			first = leaf.NotAfter
 		}
 	}
-	return ""
+	return first
 }
 
-// Client returns the side that talks to backends. verify is off for any-cert and for
-// ssl_client_require_valid_cert = no. The caller sets ServerName on a clone.
-func Client(s *conf.Settings, verify bool) (*tls.Config, error) {
+// Warnings lists what the settings ask for that is unsafe or that dproxy cannot do, for the log at start
+// and after a reload.
+func Warnings(s *conf.Settings) []string {
+	var out []string
+	if s.SSL != "no" && s.SSLCert == "" {
+		out = append(out, fmt.Sprintf("ssl = %s without ssl_cert: TLS can't be offered to clients", s.SSL))
+	}
+	switch s.SSLMinProtocol {
+	case "ANY", "SSLv3", "TLSv1", "TLSv1.1":
+		out = append(out, fmt.Sprintf("ssl_min_protocol = %s allows TLS versions with known weaknesses; use TLSv1.2 unless old clients need it", s.SSLMinProtocol))
+	}
+	if _, unknown := cipherList(s.SSLCipherList); len(unknown) > 0 {
+		out = append(out, "ssl_cipher_list: not available and left out: "+strings.Join(unknown, " "))
+	}
+	if _, unknown := curveList(s.SSLCurveList); len(unknown) > 0 {
+		out = append(out, "ssl_curve_list: not available and left out: "+strings.Join(unknown, " "))
+	}
+	if s.SSLCipherSuites != "" {
+		out = append(out, "ssl_cipher_suites has no effect: the TLS 1.3 cipher suites can't be chosen, all three are on")
+	}
+	return out
+}
+
+// common holds what both sides share: protocol versions, ciphers and curves.
+func common(s *conf.Settings) (*tls.Config, error) {
 	c := &tls.Config{
-		InsecureSkipVerify: !verify, //nolint:gosec // the passdb said any-cert
-		ClientSessionCache: tls.NewLRUClientSessionCache(256),
+		// Full-sized records from the start: the relay moves bulk data.
+		DynamicRecordSizingDisabled: true,
 	}
-	if err := limits(c, s); err != nil {
-		return nil, err
-	}
-	if s.SSLClientCert != "" {
-		cert, err := pair("ssl_client_cert", s.SSLClientCert, s.SSLClientKey)
-		if err != nil {
-			return nil, err
-		}
-		c.Certificates = []tls.Certificate{cert}
-	}
-	if verify {
-		roots, err := clientRoots(s)
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = roots
-	}
-	return c, nil
-}
-
-// clientRoots joins ssl_ca with ssl_client_ca_file and ssl_client_ca_dir. Dovecot 2.3's login
-// processes use ssl_ca only; a migrated configuration must verify with either. Without any of them
-// the system's store decides.
-func clientRoots(s *conf.Settings) (*x509.CertPool, error) {
-	var roots *x509.CertPool
-	add := func(setting, pem string) error {
-		if roots == nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM([]byte(pem)) {
-			return fmt.Errorf("%s: no certificate found", setting)
-		}
-		return nil
-	}
-	if s.SSLCA != "" {
-		if err := add("ssl_ca", s.SSLCA); err != nil {
-			return nil, err
-		}
-	}
-	if f := s.SSLClientCAFile; f != "" {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("ssl_client_ca_file: %w", err)
-		}
-		if err := add("ssl_client_ca_file", string(b)); err != nil {
-			return nil, err
-		}
-	}
-	if d := s.SSLClientCADir; d != "" {
-		names, err := os.ReadDir(d)
-		if err != nil {
-			return nil, fmt.Errorf("ssl_client_ca_dir: %w", err)
-		}
-		if roots == nil {
-			roots = x509.NewCertPool()
-		}
-		for _, n := range names {
-			if b, err := os.ReadFile(filepath.Join(d, n.Name())); err == nil {
-				roots.AppendCertsFromPEM(b)
-			}
-		}
-	}
-	return roots, nil // nil is the system's store
-}
-
-func pair(setting, certPEM, keyPEM string) (tls.Certificate, error) {
-	cert, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
-	if err != nil {
-		return cert, fmt.Errorf("Can't load SSL certificate (%s setting): %s", setting, strings.TrimPrefix(err.Error(), "tls: "))
-	}
-	return cert, nil
-}
-
-func pool(setting, pem string) (*x509.CertPool, error) {
-	p := x509.NewCertPool()
-	if !p.AppendCertsFromPEM([]byte(pem)) {
-		return nil, fmt.Errorf("%s: no certificate found", setting)
-	}
-	return p, nil
-}
-
-// limits applies ssl_min_protocol and ssl_cipher_list.
-func limits(c *tls.Config, s *conf.Settings) error {
 	switch s.SSLMinProtocol {
 	case "ANY", "SSLv3", "TLSv1":
 		c.MinVersion = tls.VersionTLS10
@@ -184,38 +102,27 @@ func limits(c *tls.Config, s *conf.Settings) error {
 	case "TLSv1.3", "LATEST":
 		c.MinVersion = tls.VersionTLS13
 	default:
-		return fmt.Errorf("Unknown ssl_min_protocol setting '%s'", s.SSLMinProtocol)
+		return nil, fmt.Errorf("Unknown ssl_min_protocol setting '%s'", s.SSLMinProtocol)
 	}
-	c.CipherSuites = ciphers(s.SSLCipherList)
-	return nil
-}
-
-// ciphers picks the TLS 1.2 suites that an OpenSSL list names one by one. Lists made of keywords
-// (ALL, HIGH, !aNULL) leave Go's own choice, which has none of what such lists exclude.
-func ciphers(list string) []uint16 {
-	names := map[string]uint16{
-		"ECDHE-ECDSA-AES128-GCM-SHA256": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-		"ECDHE-RSA-AES128-GCM-SHA256":   tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		"ECDHE-ECDSA-AES256-GCM-SHA384": tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-		"ECDHE-RSA-AES256-GCM-SHA384":   tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-		"ECDHE-ECDSA-CHACHA20-POLY1305": tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-		"ECDHE-RSA-CHACHA20-POLY1305":   tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		"ECDHE-ECDSA-AES128-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
-		"ECDHE-RSA-AES128-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-		"ECDHE-ECDSA-AES256-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
-		"ECDHE-RSA-AES256-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
-	}
-	var out []uint16
-	for _, word := range strings.FieldsFunc(list, func(r rune) bool { return r == ':' || r == ',' || r == ' ' }) {
-		if id, ok := names[word]; ok {
-			out = append(out, id)
+	switch list := strings.TrimSpace(s.SSLCipherList); list {
+	case "", dovecotCiphers:
+		c.CipherSuites = modern
+		if c.MinVersion < tls.VersionTLS12 {
+			c.CipherSuites = append(modern[:len(modern):len(modern)], old...)
+		}
+	default:
+		if c.CipherSuites, _ = cipherList(list); len(c.CipherSuites) == 0 {
+			return nil, fmt.Errorf("Can't set cipher list to '%s' (ssl_cipher_list setting): no cipher match", list)
 		}
 	}
-	return out
+	if c.CurvePreferences, _ = curveList(s.SSLCurveList); len(c.CurvePreferences) == 0 {
+		return nil, fmt.Errorf("Can't set curve list to '%s' (ssl_curve_list setting)", s.SSLCurveList)
+	}
+	return c, nil
 }
 
 func hasWord(list, word string) bool {
-	for _, w := range strings.FieldsFunc(list, func(r rune) bool { return r == ' ' || r == ',' }) {
+	for w := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ' ' || r == ',' }) {
 		if w == word {
 			return true
 		}
