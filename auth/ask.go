@@ -38,12 +38,13 @@ type answer struct {
 	detail   string
 	verified bool // the driver has judged the client's password
 	twice    bool // it held more than one password
+	warnings []string
 	// rec is the record it comes from, nil for a fresh answer.
 	rec *record
 }
 
 func newAnswer(r *passdb.Result, verified bool) *answer {
-	a := &answer{status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified}
+	a := &answer{status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified, warnings: r.Warnings}
 	if r.HasPassword {
 		a.stored = newStored(string(r.Password), r.DefaultScheme, r.NoScheme)
 	}
@@ -159,6 +160,9 @@ func (t *attempt) take(ctx context.Context, e *entry, ans *answer, j judge) (pas
 			t.stored = ans.stored
 		}
 	}
+	for _, w := range ans.warnings {
+		t.line(e.Name, event.Warning, event.Clean(w, 1024))
+	}
 	for _, f := range ans.fields {
 		t.setField(f.Name, f.Value, ans.scheme)
 	}
@@ -170,6 +174,10 @@ func (t *attempt) take(ctx context.Context, e *entry, ans *answer, j judge) (pas
 		}
 		return j(ctx, e, ans)
 	case passdb.Unknown:
+		if ans.detail != "" && !e.Deny {
+			t.bareInfo(ans.detail) // "missing passwd file: ..." has no prefix in Dovecot
+			return passdb.Unknown, outcome{}
+		}
 		return passdb.Unknown, t.said(e, ans, "unknown user")
 	case passdb.Mismatch:
 		return passdb.Mismatch, t.said(e, ans, "Password mismatch")

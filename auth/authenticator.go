@@ -137,7 +137,7 @@ func (a *Authenticator) chain(service string) (*chain, error) {
 	for _, p := range a.config.Passdbs(service) {
 		e := a.entries[p.Index]
 		if e == nil {
-			if e, err = openEntry(p, a.drivers); err != nil {
+			if e, err = a.openEntry(p); err != nil {
 				return nil, err
 			}
 			a.entries[p.Index] = e

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"dproxy/conf"
+	"dproxy/event"
 	"dproxy/passdb"
 )
 
@@ -44,7 +45,7 @@ type entry struct {
 	vars                       []string // what answers depend on; nil: they are never cached
 }
 
-func openEntry(p conf.Passdb, drivers map[string]passdb.Factory) (*entry, error) {
+func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 	e := &entry{Passdb: p, mechanisms: fields(strings.ToUpper(p.Mechanisms), " ,"), users: userFilter(fields(p.UsernameFilter, " ,"))}
 	if e.Name == "" {
 		e.Name = p.Driver
@@ -77,12 +78,17 @@ func openEntry(p conf.Passdb, drivers map[string]passdb.Factory) (*entry, error)
 	if e.overrides, err = parseFieldTemplates(p.OverrideFields); err != nil {
 		return nil, blockError(p, "override_fields: "+err.Error())
 	}
-	factory := drivers[p.Driver]
+	factory := a.drivers[p.Driver]
 	if factory == nil {
 		return nil, blockError(p, "Unknown passdb driver '"+p.Driver+"'")
 	}
 	if e.driver, err = factory(p); err != nil {
 		return nil, err
+	}
+	if r, ok := e.driver.(passdb.Reporter); ok {
+		r.SetReport(func(text string) {
+			a.events.Emit(event.Notice{Level: event.Error, Source: "auth", Text: text})
+		})
 	}
 	e.verifier, _ = e.driver.(passdb.Verifier)
 	if c, ok := e.driver.(passdb.Cacheable); ok {
