@@ -11,10 +11,9 @@ type Engine struct {
 	options Options
 	epoch   time.Time
 
-	active   atomic.Int64
-	started  atomic.Uint64
-	in, out  atomic.Uint64
-	finished callbacks
+	started atomic.Uint64
+	tally   tally // of sessions on goroutines
+	ending  endings
 
 	mu     sync.Mutex
 	pairs  map[*pair]struct{}
@@ -29,7 +28,9 @@ func New() *Engine { return NewWith(Options{}) }
 
 // NewWith returns an engine with options.
 func NewWith(o Options) *Engine {
-	return &Engine{options: o.withDefaults(), epoch: time.Now(), pairs: map[*pair]struct{}{}}
+	e := &Engine{options: o.withDefaults(), epoch: time.Now(), pairs: map[*pair]struct{}{}}
+	e.ending.none.L = &e.ending.mu
+	return e
 }
 
 // Close ends every session from the proxy's side and returns when each one's onEnd has run. A
@@ -42,7 +43,7 @@ func (e *Engine) Close() {
 		s.Close()
 	}
 	e.closeLoops()
-	e.finished.wait()
+	e.ending.wait()
 }
 
 // sessions lists what runs.
@@ -63,17 +64,17 @@ func (e *Engine) now() time.Duration { return time.Since(e.epoch) }
 func (e *Engine) end(s *Session, st Stats) {
 	st.In, st.Out = s.Moved()
 	st.Idle = s.Idle()
-	e.active.Add(-1)
-	e.finished.add(report{s.onEnd, st})
+	e.ending.add(report{s.onEnd, st})
 }
 
-// callbacks runs the onEnd of sessions that are over, one after the other, on a goroutine that
-// exists while there are any: neither an event loop nor a caller of Start waits for a log.
-type callbacks struct {
+// endings runs the onEnd of sessions that are over, one after the other, on a goroutine that exists
+// while there are any: neither an event loop nor a caller of Start waits for a log.
+type endings struct {
 	mu      sync.Mutex
 	queue   []report
 	running bool
-	idle    *sync.Cond
+	open    int       // sessions whose onEnd has not returned
+	none    sync.Cond // open is 0
 }
 
 type report struct {
@@ -81,7 +82,19 @@ type report struct {
 	stats Stats
 }
 
-func (d *callbacks) add(r report) {
+func (d *endings) begin() {
+	d.mu.Lock()
+	d.open++
+	d.mu.Unlock()
+}
+
+func (d *endings) live() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open
+}
+
+func (d *endings) add(r report) {
 	d.mu.Lock()
 	d.queue = append(d.queue, r)
 	start := !d.running
@@ -92,36 +105,34 @@ func (d *callbacks) add(r report) {
 	}
 }
 
-func (d *callbacks) run() {
-	for {
+func (d *endings) run() {
+	for n := 0; ; {
 		d.mu.Lock()
+		d.open -= n
+		if d.open == 0 {
+			d.none.Broadcast()
+		}
 		batch := d.queue
 		d.queue = nil
+		d.running = len(batch) > 0
+		d.mu.Unlock()
 		if len(batch) == 0 {
-			d.running = false
-			if d.idle != nil {
-				d.idle.Broadcast()
-			}
-			d.mu.Unlock()
 			return
 		}
-		d.mu.Unlock()
 		for _, r := range batch {
 			if r.onEnd != nil {
 				r.onEnd(r.stats)
 			}
 		}
+		n = len(batch)
 	}
 }
 
-// wait returns when every callback added so far has run.
-func (d *callbacks) wait() {
+// wait returns when every session has been reported.
+func (d *endings) wait() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.idle == nil {
-		d.idle = sync.NewCond(&d.mu)
-	}
-	for d.running {
-		d.idle.Wait()
+	for d.open > 0 {
+		d.none.Wait()
 	}
 }

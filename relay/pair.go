@@ -16,8 +16,10 @@ import (
 type pair struct {
 	Session
 	conns [2]net.Conn
-	tcp   [2]net.Conn // what is under TLS, or the same
-	left  atomic.Int32
+	tcp   [2]net.Conn  // what is under TLS, or the same
+	left  atomic.Int32 // directions that run
+
+	writing atomic.Int32 // directions that have bytes in hand
 
 	mu    sync.Mutex
 	first *Stats // who ended, and why; set once
@@ -116,8 +118,10 @@ func (s *pair) copy(from, to int) {
 // write delivers p and counts it; it reports false when to takes nothing any more. What to still
 // has to say is then read by the other direction.
 func (s *pair) write(to int, p []byte) bool {
+	s.writing.Add(1)
 	n, err := s.conns[to].Write(p)
-	s.moved(to, n)
+	s.writing.Add(-1)
+	s.moved(&s.engine.tally, to, n)
 	s.last.Store(int64(s.engine.now()))
 	if err != nil {
 		s.ended(to, writeError(err))
@@ -153,16 +157,20 @@ func (s *pair) ended(side int, err error) {
 		if s.timer != nil {
 			s.timer.Stop()
 		}
-		s.timer = time.AfterFunc(s.engine.options.limit(Side(side)), s.expire)
+		s.timer = time.AfterFunc(s.allowed(), s.expire)
 	}
 }
 
-// limit is how long a session may stay without moving a byte after side has ended it.
-func (o *Options) limit(side Side) time.Duration {
-	if side == ByServer {
+// allowed is how long the session may stay without moving a byte. s.mu is held.
+func (s *pair) allowed() time.Duration {
+	switch o := &s.engine.options; {
+	case s.first == nil:
+		return o.IdleLimit
+	case s.first.Side == ByServer && s.writing.Load() == 0:
 		return o.farewell
+	default:
+		return o.drain
 	}
-	return o.drain
 }
 
 // expire closes a session in which nothing has moved for the time allowed.
@@ -172,11 +180,7 @@ func (s *pair) expire() {
 		s.mu.Unlock()
 		return
 	}
-	allowed := s.engine.options.IdleLimit
-	if s.first != nil {
-		allowed = s.engine.options.limit(s.first.Side)
-	}
-	if rest := allowed - s.Idle(); rest > 0 {
+	if rest := s.allowed() - s.Idle(); rest > 0 {
 		s.timer.Reset(rest)
 		s.mu.Unlock()
 		return

@@ -112,10 +112,11 @@ func (o Options) withDefaults() Options {
 
 // Counters are an engine's totals.
 type Counters struct {
-	Active  int    // sessions that run now
+	Active  int    // sessions whose onEnd has not returned
 	Started uint64 // sessions ever taken over
 	In, Out uint64 // bytes moved to backends and to clients by all sessions, running ones included
 	Wakeups uint64 // times an event loop had something to do
+	Panics  uint64 // sessions that a fault in the program ended
 }
 
 // Session is a running relay.
@@ -144,15 +145,22 @@ func (s *Session) Idle() time.Duration {
 // Moved returns the bytes moved so far to the backend and to the client.
 func (s *Session) Moved() (in, out uint64) { return s.in.Load(), s.out.Load() }
 
-// moved counts n bytes towards the backend or the client.
-func (s *Session) moved(side int, n int) {
-	if side == backend {
+// tally sums what sessions move. Each event loop has its own, so that CPUs do not share one.
+type tally struct {
+	in, out atomic.Uint64
+	_       [48]byte // a cache line of its own
+}
+
+// moved counts n bytes towards the backend or the client; n is negative for bytes that a closed
+// connection left behind.
+func (s *Session) moved(t *tally, to, n int) {
+	if to == backend {
 		s.in.Add(uint64(n))
-		s.engine.in.Add(uint64(n))
+		t.in.Add(uint64(n))
 		return
 	}
 	s.out.Add(uint64(n))
-	s.engine.out.Add(uint64(n))
+	t.out.Add(uint64(n))
 }
 
 // The two ends of a session, as indexes.
@@ -166,7 +174,7 @@ const (
 // block: sessions that run are not delayed by it, other sessions' onEnd are.
 func (e *Engine) Start(p Pair, onEnd func(Stats)) *Session {
 	e.started.Add(1)
-	e.active.Add(1)
+	e.ending.begin()
 	if !e.options.Goroutines {
 		if s := e.startLoop(p, onEnd); s != nil {
 			return s
@@ -177,13 +185,14 @@ func (e *Engine) Start(p Pair, onEnd func(Stats)) *Session {
 
 // Counters returns the engine's totals.
 func (e *Engine) Counters() Counters {
-	return Counters{
-		Active:  int(e.active.Load()),
+	c := Counters{
+		Active:  e.ending.live(),
 		Started: e.started.Load(),
-		In:      e.in.Load(),
-		Out:     e.out.Load(),
-		Wakeups: e.wakeups(),
+		In:      e.tally.in.Load(),
+		Out:     e.tally.out.Load(),
 	}
+	e.addLoops(&c)
+	return c
 }
 
 // Drain closes every session once nothing has moved in it for quiet, and returns when no session is
@@ -198,7 +207,7 @@ func (e *Engine) Drain(ctx context.Context, quiet time.Duration) error {
 				s.Close()
 			}
 		}
-		if e.active.Load() == 0 {
+		if e.ending.live() == 0 {
 			return nil
 		}
 		select {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package relay
+
+// raceDetector makes tests move less.
+const raceDetector = false
