@@ -14,7 +14,7 @@ export DPROXY_TEST_REQUIRE ?= all
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: build run test packages check race conformance conformance-conf fuzz bench settings clean help
+.PHONY: build run test packages check race conformance e2e conformance-conf fuzz bench settings clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ build: ## build bin/dproxy, a static binary
 run: build ## dproxy in front of two demo backends, with both logins shown
 	$(GO) run ./test/demo -dproxy $(BIN) -stay $(or $(STAY),auto)
 
-test: packages check race conformance ## the whole gate
+test: packages check race conformance e2e ## the whole gate
 
 packages: ## install the Debian packages that the tests need (as root; otherwise only say what is missing)
 	sh test/packages.sh
@@ -40,6 +40,9 @@ race: ## all tests under the race detector
 
 conformance: build ## play the recorded scenarios and count the identical ones
 	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./test/dialog
+
+e2e: build ## real mail clients through dproxy to real backends
+	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'EndToEnd' ./test/e2e
 
 conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
 	$(GO) test -count=1 -v -run 'Conformance' ./conf

@@ -55,6 +55,39 @@ func TestPorts(t *testing.T) {
 	})
 }
 
+func TestEstablished(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.4:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	check := func(when string, want int) {
+		t.Helper()
+		if got, err := daemon.Established(port); err != nil || got != want {
+			t.Errorf("%s: Established = %d, %v; want %d", when, got, err, want)
+		}
+	}
+	check("nobody is connected", 0)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("a client is connected", 1)
+	client.Close()
+	if _, err := server.Read(make([]byte, 1)); err == nil {
+		t.Fatal("no end of file")
+	}
+	check("the client has closed and the server has not", 1)
+	server.Close()
+	check("both have closed", 0)
+}
+
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	sh := daemon.Program(t, "sh")

@@ -1,12 +1,11 @@
 // Package dialog plays scripted situations against a login proxy: a configuration, fake backends, and what mail
 // clients say. It gives what every side got to hear in one notation, so that two proxies can be compared.
-// Imports test/daemon and test/dovecot-backend; its pieces are also for other packages' tests.
+// Imports test/daemon and test/proxy; its pieces are also for other packages' tests.
 package dialog
 
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -68,22 +67,6 @@ func (s *Scenario) Protocols() []string {
 		return nil
 	}
 	return strings.Fields(m[1])
-}
-
-// only says whether every protocol of the scenario is in the list.
-func (s *Scenario) only(protocols []string) bool {
-	return !slices.ContainsFunc(s.Protocols(), func(p string) bool { return !slices.Contains(protocols, p) })
-}
-
-// Select gives the scenarios that need no other protocols than those of the list.
-func Select(all []*Scenario, protocols ...string) []*Scenario {
-	var out []*Scenario
-	for _, s := range all {
-		if s.only(protocols) {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // ParseGolden reads a golden file.
