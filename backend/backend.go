@@ -17,6 +17,7 @@ import (
 
 	"dproxy/event"
 	"dproxy/route"
+	"dproxy/tlsconf"
 	"dproxy/wire"
 )
 
@@ -169,7 +170,7 @@ func (c *Conn) startTLS() error {
 		return &Error{Kind: Internal, Text: err.Error()}
 	}
 	began := time.Now()
-	tc := tls.Client(c.tcp, config)
+	tc := tls.Client(&tlsconf.Transport{Conn: c.tcp}, config) // the relay exchanges it
 	err = tc.HandshakeContext(c.ctx)
 	e := event.TLSDone{Client: c.run.client, Backend: true, Took: time.Since(began), Err: err}
 	if err == nil {
