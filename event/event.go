@@ -134,11 +134,26 @@ type TLSDone struct {
 type BackendFailed struct {
 	Client  Client
 	Target  Target
-	Kind    string // connect, internal, remote, remote_config, protocol, auth, auth_tempfail
+	Kind    string // connect, internal, remote, remote_config, protocol, auth, auth_tempfail, tls_cert
 	Text    string // Dovecot's wording without the proxy(...) prefix
 	Level   Level
 	Final   bool // false: another attempt follows
 	Attempt int
+}
+
+// ProxyLine is a line about a login at a backend that does not end it.
+type ProxyLine struct {
+	Client Client
+	Target Target
+	Level  Level
+	Text   string
+}
+
+// SourceExhausted tells that a source address had no port left for a backend, so that another was taken.
+type SourceExhausted struct {
+	Client Client
+	Target Target
+	Source netip.Addr
 }
 
 // Started is the hand-over to the relay.
@@ -173,17 +188,19 @@ type ClientLine struct {
 	Text   string
 }
 
-func (Notice) event()         {}
-func (FilterChosen) event()   {}
-func (PassdbAsked) event()    {}
-func (PassdbAnswered) event() {}
-func (AuthLine) event()       {}
-func (Authenticated) event()  {}
-func (RouteChosen) event()    {}
-func (Dialed) event()         {}
-func (TLSDone) event()        {}
-func (BackendFailed) event()  {}
-func (Started) event()        {}
-func (Ended) event()          {}
-func (Disconnected) event()   {}
-func (ClientLine) event()     {}
+func (Notice) event()          {}
+func (FilterChosen) event()    {}
+func (PassdbAsked) event()     {}
+func (PassdbAnswered) event()  {}
+func (AuthLine) event()        {}
+func (Authenticated) event()   {}
+func (RouteChosen) event()     {}
+func (Dialed) event()          {}
+func (TLSDone) event()         {}
+func (BackendFailed) event()   {}
+func (ProxyLine) event()       {}
+func (SourceExhausted) event() {}
+func (Started) event()         {}
+func (Ended) event()           {}
+func (Disconnected) event()    {}
+func (ClientLine) event()      {}

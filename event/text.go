@@ -3,28 +3,33 @@ package event
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
 // maxUser is how much of a user name a log line shows (Dovecot 2.3 cuts at 80).
 const maxUser = 80
 
-// Clean makes a peer's bytes fit for a log line: control bytes and DEL, broken UTF-8, and
-// characters that reorder or hide text on a terminal become '?'. The text is cut at limit bytes.
+// Clean makes a peer's bytes fit for a log line: control bytes, broken UTF-8, and characters that
+// are not printable, among them those that reorder or hide text on a terminal, become '?'. The text is
+// cut at limit bytes.
 func Clean(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit]
-		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) && limit-len(s) < utf8.UTFMax {
-			s = s[:len(s)-1]
+		for i := len(s) - 1; i >= 0 && i >= len(s)-utf8.UTFMax; i-- {
+			if utf8.RuneStart(s[i]) {
+				if !utf8.FullRuneInString(s[i:]) {
+					s = s[:i]
+				}
+				break
+			}
 		}
 	}
 	return strings.Map(func(c rune) rune {
-		switch {
-		case c < 0x20, c >= 0x7f && c < 0xa0, c == utf8.RuneError:
-			return '?'
-		case c >= 0x200b && c <= 0x200f, c >= 0x202a && c <= 0x202e, c >= 0x2060 && c <= 0x2069, c == 0xfeff:
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
 			return '?'
 		}
 		return c
@@ -58,6 +63,10 @@ func LineOf(e Event) (l Line, ok bool) {
 		return Line{"auth", e.Level, AuthPrefix(e.DB, e.User, e.Remote, e.Master, e.Session) + e.Text}, true
 	case BackendFailed:
 		return Line{loginSource(e.Client), e.Level, e.Client.line(proxyPrefix(e.Client, e.Target) + e.Text)}, e.Text != ""
+	case ProxyLine:
+		return Line{loginSource(e.Client), e.Level, e.Client.line(proxyPrefix(e.Client, e.Target) + e.Text)}, true
+	case SourceExhausted:
+		return Line{loginSource(e.Client), Warning, "no port left on " + e.Source.String() + " for connections to " + e.Target.Addr.Addr().String() + "; add addresses to login_source_ips"}, true
 	case Started:
 		return Line{loginSource(e.Client), Info, e.Client.line(proxyPrefix(e.Client, e.Target) + startedText(e))}, true
 	case Ended:
@@ -119,7 +128,8 @@ func proxyPrefix(c Client, t Target) string {
 	if !t.Addr.IsValid() {
 		return "proxy(" + user + "): "
 	}
-	return "proxy(" + user + "," + t.Addr.String() + "): "
+	// Dovecot writes IPv6 addresses without brackets.
+	return "proxy(" + user + "," + t.Addr.Addr().String() + ":" + strconv.Itoa(int(t.Addr.Port())) + "): "
 }
 
 func startedText(e Started) string {
@@ -155,10 +165,12 @@ func AccountText(user string, t Target) string {
 }
 
 func endedText(e Ended) string {
-	side := e.Side
 	reason := ""
 	if e.Reason != "" {
 		reason = ": " + Clean(e.Reason, 512)
 	}
-	return fmt.Sprintf("Disconnected by %s%s (%ds idle, in=%d, out=%d)", side, reason, int(e.Idle/time.Second), e.In, e.Out)
+	if e.Side == "proxy" {
+		return "Disconnected by proxy" + reason
+	}
+	return fmt.Sprintf("Disconnected by %s%s (%ds idle, in=%d, out=%d)", e.Side, reason, int(e.Idle/time.Second), e.In, e.Out)
 }

@@ -21,7 +21,9 @@ func TestSources(t *testing.T) {
 		{"IPv6 with and without brackets", "[::1] ::2", nil, []string{"::1", "::2"}, nil},
 		{"a name stands for all its addresses", "src.example 127.0.0.50", []string{"127.0.0.41", "127.0.0.50"}, []string{"::1"}, nil},
 		{
-			"what does not resolve is skipped and reported", "nowhere.example 127.0.0.50", []string{"127.0.0.50"}, nil,
+			"what does not resolve is skipped and reported", "nowhere.example 127.0.0.50",
+			[]string{"127.0.0.50"},
+			nil,
 			[]string{"Error: login_source_ips: net_gethostbyname(nowhere.example) failed: server misbehaving"},
 		},
 		{"? drops what this host does not have", "?192.0.2.201 127.0.0.79", []string{"127.0.0.79"}, nil, nil},
