@@ -20,8 +20,10 @@ func testCurl(t *testing.T, h *house, f *front) {
 	run := func(user, scheme, path string, more ...string) (string, error) {
 		// The name in the certificate stands in the URL, and is made to mean this machine.
 		url := fmt.Sprintf("%s://proxy.example.org:%d/%s", scheme, f.port[scheme], path)
-		args := append([]string{"--silent", "--show-error", "--max-time", "60", "--user", user, "--url", url,
-			"--cacert", h.certs.File("ca", "crt"), "--resolve", fmt.Sprintf("proxy.example.org:%d:127.0.0.1", f.port[scheme])}, more...)
+		args := append([]string{
+			"--silent", "--show-error", "--max-time", "60", "--user", user, "--url", url,
+			"--cacert", h.certs.File("ca", "crt"), "--resolve", fmt.Sprintf("proxy.example.org:%d:127.0.0.1", f.port[scheme]),
+		}, more...)
 		out, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput()
 		return string(out), err
 	}
