@@ -455,4 +455,3 @@ func wantLog(recorded []string) []string {
 	}
 	return out
 }
-

@@ -128,7 +128,8 @@ func (t *attempt) matches(ctx context.Context, ans *answer) (bool, error) {
 func (t *attempt) judgeCredentials(_ context.Context, e *entry, _ *answer) (passdb.Status, outcome) {
 	want := t.req.CredentialsScheme
 	switch {
-	case e.Deny:
+	case e.Deny, t.req.MasterUser != "" && t.credentials != nil:
+		// The master has to prove its own password. (Dovecot asks for the other user's then.)
 		return passdb.OK, outcome{}
 	case t.stored.present && !(t.stored.plaintext() && t.stored.empty):
 		c, err := scheme.Credentials(t.stored.hash, want, t.req.OrigUser)

@@ -38,10 +38,10 @@ var mechanismTable = map[string]mechanismKind{
 		start: func() mechanism { return &login{} },
 	},
 	"XOAUTH2": {
-		Mechanism: Mechanism{Plaintext: true}, start: func() mechanism { return &bearer{parse: parseXOAUTH2} },
+		Mechanism: Mechanism{Plaintext: true}, start: xoauth2,
 	},
 	"OAUTHBEARER": {
-		Mechanism: Mechanism{Plaintext: true}, start: func() mechanism { return &bearer{parse: parseOAUTHBEARER} },
+		Mechanism: Mechanism{Plaintext: true}, start: oauthbearer,
 	},
 	"EXTERNAL":      {need: needVerify, start: func() mechanism { return external{} }},
 	"ANONYMOUS":     {Mechanism: Mechanism{Anonymous: true}, start: func() mechanism { return anonymous{} }},

@@ -10,98 +10,103 @@ import (
 
 // bearer is XOAUTH2 (Google) or OAUTHBEARER (RFC 7628). The token is judged by a passdb.
 type bearer struct {
-	// parse finds the token, and calls user with the name on the way. failed is what a client is
-	// told before the failure; it has to answer once more (RFC 7628 section 3.2.3).
-	parse  func(in string, user func(string) error) (token, failed string, err error)
-	status passdb.Status
-	failed bool
+	parse   func(in string) (credential, error)
+	missing string // the fault of a message without user or token
+	// refusal is what a client is told before the failure; it has to answer once more (RFC 7628
+	// section 3.2.3).
+	refusal string
+	status  passdb.Status
+	failed  bool
+}
+
+// credential is what a client says to own.
+type credential struct {
+	user, token string
+	named       bool
 }
 
 func (b *bearer) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool, passdb.Status) {
 	if b.failed {
 		return nil, true, b.status
 	}
-	token, text, err := b.parse(string(in), t.setUser)
+	c, err := b.parse(string(in))
+	if err == nil && c.named {
+		err = t.setUser(c.user)
+	}
 	if err != nil {
 		return t.refuse(err.Error())
 	}
-	status := t.verifyPlain(ctx, passdb.Secret(token))
+	if !c.named || c.token == "" {
+		return t.refuse(b.missing)
+	}
+	status := t.verifyPlain(ctx, passdb.Secret(c.token))
 	if status == passdb.OK && t.success || status == passdb.InternalFailure {
 		return nil, true, status
 	}
 	b.failed, b.status = true, status
-	return []byte(text), false, 0
+	return []byte(b.refusal), false, 0
+}
+
+func xoauth2() mechanism {
+	return &bearer{parse: parseXOAUTH2, missing: "Username or token missing", refusal: `{"status":"401","schemes":"bearer","scope":"mail"}`}
+}
+
+func oauthbearer() mechanism {
+	return &bearer{parse: parseOAUTHBEARER, missing: "Missing username or token", refusal: `{"status":"invalid_token"}`}
 }
 
 var (
 	errContinued      = errors.New("Invalid continued data")
-	errUserOrToken    = errors.New("Username or token missing")
-	errMissingUser    = errors.New("Missing username or token")
 	errGS2            = errors.New("Invalid gs2-header in request")
 	errChannelBinding = errors.New("Client requested and used channel-binding")
 	errNonStandard    = errors.New("Client requested non-standard mechanism")
 	errEscaping       = errors.New("Invalid username escaping")
 )
 
-func parseXOAUTH2(in string, user func(string) error) (token, failed string, err error) {
-	named := false
+func parseXOAUTH2(in string) (c credential, err error) {
 	for _, f := range strings.Split(in, "\x01") {
 		switch name, value, _ := strings.Cut(f, "="); strings.ToLower(name) {
 		case "user":
-			if err := user(value); err != nil {
-				return "", "", err
-			}
-			named = true
+			c.user, c.named = value, true
 		case "auth":
-			if token, err = bearerToken(value); err != nil {
-				return "", "", err
+			if c.token, err = bearerToken(value); err != nil {
+				return c, err
 			}
 		}
 	}
-	if !named || token == "" {
-		return "", "", errUserOrToken
-	}
-	return token, `{"status":"401","schemes":"bearer","scope":"mail"}`, nil
+	return c, nil
 }
 
-func parseOAUTHBEARER(in string, user func(string) error) (token, failed string, err error) {
+func parseOAUTHBEARER(in string) (c credential, err error) {
 	parts := strings.Split(in, "\x01")
 	if parts[0] == "" {
-		return "", "", errContinued
+		return c, errContinued
 	}
-	named := false
 	for _, p := range strings.Split(parts[0], ",") {
 		switch {
 		case p == "", p[0] == 'n', p[0] == 'y':
 		case p[0] == 'f':
-			return "", "", errNonStandard
+			return c, errNonStandard
 		case p[0] == 'p':
-			return "", "", errChannelBinding
+			return c, errChannelBinding
 		case p[0] == 'a':
-			name, ok := unescapeName(strings.TrimPrefix(p, "a="))
-			if !ok || !strings.HasPrefix(p, "a=") {
-				return "", "", errEscaping
+			name, ok := strings.CutPrefix(p, "a=")
+			if c.user, c.named = unescapeName(name); !ok || !c.named {
+				return c, errEscaping
 			}
-			if err := user(name); err != nil {
-				return "", "", err
-			}
-			named = true
 		default:
-			return "", "", errGS2
+			return c, errGS2
 		}
 	}
 	for _, f := range parts[1:] {
 		name, value, _ := strings.Cut(f, "=")
 		if strings.EqualFold(name, "auth") {
-			if token, err = bearerToken(value); err != nil {
-				return "", "", err
+			if c.token, err = bearerToken(value); err != nil {
+				return c, err
 			}
 		}
 	}
-	if !named || token == "" {
-		return "", "", errMissingUser
-	}
-	return token, `{"status":"invalid_token"}`, nil
+	return c, nil
 }
 
 func bearerToken(value string) (string, error) {

@@ -54,7 +54,7 @@ func (t *attempt) debug(text string) {
 
 // answered reports what a passdb said. A text at level Info is logged when failures are.
 func (t *attempt) answered(status passdb.Status, o outcome) {
-	if o.level == event.Info && !t.verbose() && !o.forced {
+	if o.level == event.Info && !t.verbose() && !o.forced || o.level == event.Debug && !t.chain.settings.AuthDebug {
 		o.text = ""
 	}
 	t.a.events.Emit(event.PassdbAnswered{
