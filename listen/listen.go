@@ -26,13 +26,15 @@ type Spec struct {
 	Name     string // the inet_listener's name
 	SSL      bool   // TLS from the start
 	HAProxy  bool   // a PROXY header comes first
+	// ReusePort lets several processes listen on the address (SO_REUSEPORT).
+	ReusePort bool
 }
 
 // Specs lists the sockets that a configuration asks for: the inet_listeners of the login services
 // whose protocol serves holds, on their own address or those of the listen setting.
 func Specs(c *conf.Config, serves func(protocol string) bool) ([]Spec, error) {
 	var out []Spec
-	have := map[netip.AddrPort]bool{}
+	have := map[netip.AddrPort]bool{} // conf refuses one port of two services
 	for _, s := range c.Services() {
 		protocol := strings.TrimSuffix(s.Name, "-login")
 		if protocol == "managesieve" {
@@ -61,7 +63,7 @@ func Specs(c *conf.Config, serves func(protocol string) bool) ([]Spec, error) {
 						continue
 					}
 					have[ap] = true
-					out = append(out, Spec{ap, protocol, l.Name, l.SSL, l.HAProxy})
+					out = append(out, Spec{ap, protocol, l.Name, l.SSL, l.HAProxy, l.ReusePort})
 				}
 			}
 		}
@@ -79,14 +81,17 @@ func resolve(host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	ips, err := net.LookupIP(host)
 	if err != nil {
 		return nil, fmt.Errorf("can't resolve %q: %s", host, err)
 	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
+	var out []netip.Addr
+	for _, ip := range ips {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			out = append(out, a.Unmap())
+		}
 	}
-	return ips, nil
+	return out, nil
 }
 
 // Handler serves one accepted connection. It is called on the connection's own goroutine.
@@ -104,8 +109,14 @@ type Set struct {
 
 type listener struct {
 	*net.TCPListener
-	mu   sync.Mutex
-	spec Spec
+	mu     sync.Mutex
+	spec   Spec
+	closed chan struct{} // wakes an accept loop that pauses
+}
+
+func (l *listener) close() {
+	close(l.closed)
+	_ = l.Close()
 }
 
 // NewSet returns an empty Set that serves connections with h.
@@ -121,8 +132,7 @@ type Change struct {
 }
 
 // Prepare binds what specs has and the Set has not. Nothing changes until Commit; on an error
-// nothing stays bound. An IPv6 wildcard on a host without IPv6 is skipped with a warning when
-// others remain.
+// nothing stays bound. An IPv6 wildcard on a host without IPv6 is skipped with a warning.
 func (s *Set) Prepare(specs []Spec) (*Change, error) {
 	c := &Change{set: s, fresh: map[netip.AddrPort]*net.TCPListener{}}
 	s.mu.Lock()
@@ -132,19 +142,37 @@ func (s *Set) Prepare(specs []Spec) (*Change, error) {
 			c.specs = append(c.specs, spec)
 			continue
 		}
-		l, err := bind(spec.Addr)
+		l, err := bind(spec)
 		if err != nil {
-			if spec.Addr.Addr() == netip.IPv6Unspecified() && errors.Is(err, syscall.EAFNOSUPPORT) {
+			if spec.Addr.Addr() == netip.IPv6Unspecified() && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 				s.events.Emit(event.Notice{Level: event.Warning, Source: "master", Text: fmt.Sprintf("no IPv6 on this host: not listening on %s", spec.Addr)})
 				continue
 			}
 			c.Abort()
-			return nil, fmt.Errorf("service(%s): listen(%s, %d) failed: %s", event.LoginSource(spec.Protocol), spec.Addr.Addr(), spec.Addr.Port(), errno(err))
+			return nil, fmt.Errorf("service(%s): listen(%s, %d) failed: %s%s", event.LoginSource(spec.Protocol), shownAddr(spec.Addr.Addr()), spec.Addr.Port(), errno(err), s.holder(spec.Addr))
 		}
 		c.fresh[spec.Addr] = l
 		c.specs = append(c.specs, spec)
 	}
 	return c, nil
+}
+
+// holder says when it is this process itself that holds a port, under another address.
+func (s *Set) holder(want netip.AddrPort) string {
+	for have := range s.open {
+		if have.Port() == want.Port() && have.Addr().Is4() == want.Addr().Is4() && (have.Addr().IsUnspecified() || want.Addr().IsUnspecified()) {
+			return "; this process listens on " + shownAddr(have.Addr()) + " with the same port: restart it to change between one address and all"
+		}
+	}
+	return ""
+}
+
+// shownAddr is an address as the listen setting has it.
+func shownAddr(a netip.Addr) string {
+	if a == netip.IPv4Unspecified() {
+		return "*"
+	}
+	return a.String()
 }
 
 // Abort closes what Prepare bound.
@@ -169,7 +197,7 @@ func (c *Change) Commit() {
 			l.mu.Unlock()
 			continue
 		}
-		l := &listener{TCPListener: c.fresh[spec.Addr], spec: spec}
+		l := &listener{TCPListener: c.fresh[spec.Addr], spec: spec, closed: make(chan struct{})}
 		s.open[spec.Addr] = l
 		s.wg.Add(1)
 		go s.accept(l)
@@ -177,7 +205,7 @@ func (c *Change) Commit() {
 	for addr, l := range s.open {
 		if !keep[addr] {
 			delete(s.open, addr)
-			_ = l.Close()
+			l.close()
 		}
 	}
 }
@@ -187,35 +215,52 @@ func (s *Set) Close() {
 	s.mu.Lock()
 	for addr, l := range s.open {
 		delete(s.open, addr)
-		_ = l.Close()
+		l.close()
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
 }
 
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
 // accept serves one socket until it is closed. Running out of descriptors pauses it and never ends it.
 func (s *Set) accept(l *listener) {
 	defer s.wg.Done()
-	const first, last = 5 * time.Millisecond, time.Second
-	pause := first
+	pause := firstPause
 	var said time.Time
 	for {
 		nc, err := l.AcceptTCP()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if time.Since(said) > time.Second {
-				said = time.Now()
-				s.events.Emit(event.Notice{Level: event.Error, Source: event.LoginSource(l.current().Protocol), Text: "accept() failed: " + errno(err) + "; raise the limit of open files (LimitNOFILE=)"})
-			}
-			time.Sleep(pause)
-			pause = min(2*pause, last)
+		if err == nil {
+			pause = firstPause
+			go s.handle(nc, l.current())
 			continue
 		}
-		pause = first
-		go s.handle(nc, l.current())
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if time.Since(said) > time.Second {
+			said = time.Now()
+			s.events.Emit(event.Notice{Level: event.Error, Source: event.LoginSource(l.current().Protocol), Text: acceptFailure(err)})
+		}
+		select {
+		case <-time.After(pause):
+		case <-l.closed:
+			return
+		}
+		pause = min(2*pause, lastPause)
 	}
+}
+
+// acceptFailure words an error of accept(), with what helps.
+func acceptFailure(err error) string {
+	text := "accept() failed: " + errno(err)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		text += "; raise the limit of open files (LimitNOFILE=)"
+	}
+	return text
 }
 
 func (l *listener) current() Spec {
@@ -224,13 +269,18 @@ func (l *listener) current() Spec {
 	return l.spec
 }
 
-func bind(addr netip.AddrPort) (*net.TCPListener, error) {
+func bind(spec Spec) (*net.TCPListener, error) {
 	network := "tcp4"
-	if addr.Addr().Is6() {
+	if spec.Addr.Addr().Is6() {
 		network = "tcp6" // Go sets IPV6_V6ONLY for it, so that * and :: can both be listened on
 	}
 	lc := net.ListenConfig{KeepAlive: -1} // the relay sets keepalive on what is handed over
-	l, err := lc.Listen(context.Background(), network, addr.String())
+	lc.SetMultipathTCP(false)             // the relay splices plain TCP
+	if spec.ReusePort {
+		lc.Control = reusePort
+	}
+	// Binding an address does not wait for anything, so there is nothing to cancel.
+	l, err := lc.Listen(context.Background(), network, spec.Addr.String())
 	if err != nil {
 		return nil, err
 	}
