@@ -18,6 +18,7 @@ type check struct {
 
 // checks lists all checks in Dovecot's order.
 var checks = []check{
+	{keys: "managesieve_client_workarounds", mail: true, run: checkManagesieve},
 	{keys: "syslog_facility", run: checkFacility},
 	{keys: "log_debug log_core_filter process_shutdown_filter", run: checkLogFilters},
 	{keys: "ssl ssl_verify_client_cert ssl_ca ssl_options", run: checkSSL},
@@ -28,14 +29,14 @@ var checks = []check{
 	{keys: "director_user_expire", mail: true, run: checkDirector},
 	{keys: "dsync_hashed_headers dsync_alt_char dsync_features", mail: true, run: checkDsync},
 	{keys: "imap_client_workarounds imap_fetch_failure", mail: true, run: checkIMAP},
+	{keys: "imapc_max_idle_time imapc_features", mail: true, run: checkImapc},
 	{keys: "lmtp_client_workarounds", run: checkLMTP},
 	{keys: mailStorageKeys, mail: true, run: checkMailStorage},
 	{keys: "mail_plugins mail_plugin_dir", mail: true, run: checkMailPlugins},
 	{keys: "namespace", mail: true, run: checkNamespaces},
-	{keys: "imapc_max_idle_time imapc_features", mail: true, run: checkImapc},
-	{keys: "pop3c_features", mail: true, run: checkPop3c},
 	{keys: masterKeys, run: checkMaster},
 	{keys: "pop3_client_workarounds pop3_delete_type pop3_deleted_flag", mail: true, run: checkPOP3},
+	{keys: "pop3c_features", mail: true, run: checkPop3c},
 	{keys: "metric event_exporter", run: checkStats},
 	{keys: "submission_client_workarounds", run: checkSubmission},
 }
@@ -147,9 +148,6 @@ func checkSSL(k *checker) error {
 	}
 	if k.num("ssl_verify_client_cert") != 0 && k.text("ssl_ca") == "" {
 		return errors.New("ssl_verify_client_cert set, but ssl_ca not")
-	}
-	if strings.Contains(strings.ToLower(k.text("ssl_options")), "no_compression") {
-		k.warn("DEPRECATED: no_compression is default, so it is redundant in ssl_options")
 	}
 	return checkWords(k.text("ssl_options"), "compression no_compression no_ticket", "ssl_options: unknown flag: '%s'")
 }

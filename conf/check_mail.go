@@ -14,6 +14,10 @@ const mailStorageKeys = "mailbox_idle_check_interval mail_nfs_index mmap_disable
 	"mail_cache_purge_delete_percentage pop3_uidl_format mail_attachment_hash mail_attachment_detection_options " +
 	"mail_cache_fields mail_always_cache_fields mail_never_cache_fields"
 
+func checkManagesieve(k *checker) error {
+	return checkWords(k.text("managesieve_client_workarounds"), "", "managesieve_client_workarounds: Unknown workaround: %s")
+}
+
 func checkDsync(k *checker) error {
 	switch {
 	case k.text("dsync_hashed_headers") == "":

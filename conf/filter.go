@@ -124,12 +124,16 @@ func parseAddr(text string) (netip.Addr, bool) {
 	if len(parts) > 4 {
 		return netip.Addr{}, false
 	}
+	base := 0
+	if len(parts) == 4 && strings.Trim(text, "0123456789.") == "" {
+		base = 10 // four decimal numbers, even with leading zeros
+	}
 	var sum uint64
 	for i, part := range parts {
 		if part == "" || part[0] < '0' || part[0] > '9' || strings.ContainsAny(part, "_bBoO") && !strings.HasPrefix(strings.ToLower(part), "0x") {
 			return netip.Addr{}, false
 		}
-		n, err := strconv.ParseUint(part, 0, 64)
+		n, err := strconv.ParseUint(part, base, 64)
 		width := 8
 		if i == len(parts)-1 {
 			width = 8 * (5 - len(parts))

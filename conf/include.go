@@ -25,6 +25,7 @@ func (p *parser) include(pattern string, try bool) error {
 	if depth > maxDepth && len(files) > 0 {
 		return fmt.Errorf("Couldn't open include file %s: more than %d files include each other", files[0], maxDepth)
 	}
+	from := p.in
 	// The last opened is read first.
 	for i := len(files) - 1; i >= 0; i-- {
 		err := p.open(files[i])
@@ -32,15 +33,24 @@ func (p *parser) include(pattern string, try bool) error {
 		switch {
 		case errors.As(err, &path):
 			if !try {
+				p.backTo(from)
 				return fmt.Errorf("Couldn't open include file %s: %s", files[i], errnoText(err))
 			}
 		case err != nil:
+			p.backTo(from)
 			return err
 		default:
 			p.in.depth = depth
 		}
 	}
 	return nil
+}
+
+// backTo drops the inputs that were opened after in, so that an error is told of its line.
+func (p *parser) backTo(in *input) {
+	for p.in != in {
+		p.pop()
+	}
 }
 
 // globBraces expands {a,b} and then matches as glob(3) does. The matches of each alternative are
@@ -87,13 +97,6 @@ next:
 // expandBraces returns the alternatives of a pattern like "a{b,c{d,e}}f", at most limit of them.
 func expandBraces(pattern string, limit int) ([]string, error) {
 	open := strings.IndexByte(pattern, '{')
-	for open >= 0 && strings.HasPrefix(pattern[open:], "{}") {
-		next := strings.IndexByte(pattern[open+1:], '{')
-		if next < 0 {
-			return []string{pattern}, nil
-		}
-		open += 1 + next
-	}
 	if open < 0 {
 		return []string{pattern}, nil
 	}

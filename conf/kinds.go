@@ -21,6 +21,7 @@ type kind struct {
 	doc     string
 	rows    []Setting
 	kinds   []*kind
+	aliases map[string]string // other names of rows
 
 	row  map[string]*Setting
 	kind map[string]*kind
@@ -32,6 +33,9 @@ func (k *kind) index() {
 	for i := range k.rows {
 		k.row[k.rows[i].Name] = &k.rows[i]
 	}
+	for alias, name := range k.aliases {
+		k.row[alias] = k.row[name]
+	}
 	k.kind = make(map[string]*kind, len(k.kinds))
 	for _, sub := range k.kinds {
 		k.kind[sub.name] = sub
@@ -40,7 +44,7 @@ func (k *kind) index() {
 }
 
 func newRootKind() *kind {
-	root := &kind{rows: Table(), kinds: []*kind{
+	root := &kind{rows: Table(), aliases: map[string]string{"mail": "mail_location", "doveadm_proxy_port": "doveadm_port"}, kinds: []*kind{
 		serviceKind(), passdbKind(), userdbKind(), namespaceKind(), metricKind(), exporterKind(),
 		{name: "plugin", listing: stringMap, doc: "Settings of mail plugins."},
 		{name: "dict", listing: stringMap, doc: "Names of dictionaries."},
@@ -137,7 +141,8 @@ func userdbKind() *kind {
 
 func namespaceKind() *kind {
 	return &kind{name: "namespace", listing: unique, nameKey: "name",
-		doc: "A namespace of mailboxes.",
+		doc:     "A namespace of mailboxes.",
+		aliases: map[string]string{"mail": "location", "mail_location": "location"},
 		rows: []Setting{
 			{Name: "name", Type: Text},
 			{Name: "type", Type: Enum, Default: "private", Enum: "private shared public"},

@@ -46,7 +46,7 @@ type Config struct {
 	buckets  []*bucket // in the order of the file, the global one first
 	order    []*bucket // the most specific first
 	warnings []string
-	open     *frame // the outermost section that is not closed
+	open     *frame // the innermost section that is not closed
 	checked  *Error
 
 	merged merged
@@ -85,7 +85,7 @@ func Defaults() *Config {
 func (p *parser) finish() error {
 	c := p.conf
 	if len(p.stack) > 1 {
-		c.open = p.stack[1]
+		c.open = p.top()
 	}
 	c.order = slices.Clone(c.buckets)
 	slices.SortStableFunc(c.order, func(a, b *bucket) int { return a.filter.compare(&b.filter) })

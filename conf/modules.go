@@ -41,7 +41,7 @@ imap_capability imap_client_workarounds imap_fetch_failure imap_hibernate_timeou
 imap_idle_notify_interval imap_literal_minus imap_logout_format imap_max_line_length imap_metadata
 rawlog_dir`},
 	{"imap-login", "login", "imap_capability imap_id_log imap_id_retain imap_id_send imap_literal_minus"},
-	{"imap-urlauth", "", "imap_urlauth_logout_format mail_debug"},
+	{"imap-urlauth", "", "imap_urlauth_logout_format imap_urlauth_stream_user imap_urlauth_submit_user mail_debug"},
 	{"imap-urlauth-login", "login", ""},
 	{"imap-urlauth-worker", "mail", "imap_urlauth_host imap_urlauth_port"},
 	{"imapc", "", `

@@ -256,12 +256,15 @@ func (p *parser) assign(f *frame, a assignment) error {
 		return p.allowed(f, parent.kind.auth, a.key)
 	}
 	if s := parent.kind.row[key]; s != nil {
+		if a.section && parent.kind.nameKey != "" {
+			return p.unknown(a.key) // Dovecot 2.3 crashes
+		}
 		v, err := parseValue(s, a.text)
 		if err != nil {
 			return err
 		}
 		v.pos, v.raw = p.pos(), a.raw
-		parent.vals[key] = v
+		parent.vals[s.Name] = v
 		return p.allowed(f, s.Auth || parent.kind.auth, a.key)
 	}
 	k := parent.kind.kind[key]

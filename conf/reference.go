@@ -130,6 +130,9 @@ func (p *parser) lookup(name string, enclosing bool) (value, error) {
 		if s == nil {
 			break
 		}
+		if s.Name != key {
+			return value{}, fmt.Errorf("Invalid variable: $%s", name)
+		}
 		v, set := n.vals[key]
 		if set || !enclosing || i == 0 {
 			if !set {
