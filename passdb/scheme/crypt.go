@@ -1,6 +1,7 @@
 package scheme
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -35,41 +36,49 @@ func verifyCrypt(raw []byte, password, user string) (bool, error) {
 	return err == nil && out != "" && same([]byte(out), raw), err
 }
 
-// cryptID finds the function of a crypt string. The functions return the whole string again, or "" when the
-// setting cannot be used.
-func cryptID(stored string) func(password, setting string) (string, error) {
-	for prefix, f := range map[string]func(string, string) (string, error){
-		"$1$":    cryptMD5,
-		"$3$":    cryptNT,
-		"$5$":    cryptSHA256,
-		"$6$":    cryptSHA512,
-		"$7$":    cryptScrypt,
-		"$md5":   cryptSunMD5,
-		"$sha1$": cryptSHA1,
-		"$y$":    cryptYescrypt,
-		"_":      cryptExtendedDES,
-	} {
-		if strings.HasPrefix(stored, prefix) {
-			return f
-		}
-	}
-	if strings.HasPrefix(stored, "$") {
-		return func(_, setting string) (string, error) {
-			id, _, _ := strings.Cut(setting[1:], "$")
-			return "", invalid("crypt() id $%s$ is not supported", id)
-		}
-	}
-	return cryptDES
+// cryptFunc computes a crypt string for a password. It returns the whole string again, or "" when the setting
+// cannot be used: then no password matches.
+type cryptFunc func(password, setting string) (string, error)
+
+// cryptIDs are the forms known here. The first prefix that fits decides.
+var cryptIDs = []struct {
+	prefix string
+	crypt  cryptFunc
+}{
+	{"$1$", cryptMD5},
+	{"$3$", cryptNT},
+	{"$5$", cryptSHA256},
+	{"$6$", cryptSHA512},
+	{"$7$", cryptScrypt},
+	{"$md5", cryptSunMD5},
+	{"$sha1$", cryptSHA1},
+	{"$y$", cryptYescrypt},
+	{"$gy$", cryptGostYescrypt},
+	{"$", cryptUnknown},
+	{"_", cryptExtendedDES},
+	{"", cryptDES},
 }
 
-func bcryptForm(text string) []string {
-	return regexp.MustCompile(`^\$2([a-z])\$([0-9]{2})\$[./A-Za-z0-9]{53}$`).FindStringSubmatch(text)
+func cryptID(stored string) cryptFunc {
+	for _, id := range cryptIDs {
+		if strings.HasPrefix(stored, id.prefix) {
+			return id.crypt
+		}
+	}
+	return cryptUnknown
 }
+
+func cryptUnknown(_, setting string) (string, error) {
+	id, _, _ := strings.Cut(setting[1:], "$")
+	return "", invalid("crypt() id $%s$ is not supported", id)
+}
+
+var bcryptForm = regexp.MustCompile(`^\$2([a-z])\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 
 // verifyBcrypt takes $2a$, $2b$ and $2y$. $2x$ marks hashes of the sign extension bug of crypt_blowfish before
 // 1.1, under which different passwords match: it is refused. Only the first 72 bytes of a password count.
 func verifyBcrypt(raw []byte, password, _ string) (bool, error) {
-	m := bcryptForm(string(raw))
+	m := bcryptForm.FindStringSubmatch(string(raw))
 	if m == nil {
 		return false, invalid("Password is not blowfish password")
 	}
@@ -277,6 +286,28 @@ func cryptYescrypt(password, setting string) (string, error) {
 		return "", invalid("%v", err)
 	}
 	return string(out), nil
+}
+
+// cryptGostYescrypt is HMAC(HMAC(H(password), setting), yescrypt) with GOST R 34.11-2012 as H. The setting
+// is the text up to the salt.
+func cryptGostYescrypt(password, setting string) (string, error) {
+	f, ok := fields(setting, "$gy$", 3)
+	if !ok {
+		return "", nil
+	}
+	setting = "$gy$" + f[0] + "$" + f[1]
+	out, err := cryptYescrypt(password, "$y$"+f[0]+"$"+f[1]+"$")
+	if err != nil {
+		return "", err
+	}
+	mac := func(key, message []byte) []byte {
+		m := hmac.New(newStreebog256, key)
+		m.Write(message)
+		return m.Sum(nil)
+	}
+	key := mac(sum(newStreebog256, []byte(password)), []byte(setting))
+	inner := yescrypt.Decode64([]byte(out[strings.LastIndexByte(out, '$')+1:]))
+	return setting + "$" + string(yescrypt.Encode64(mac(key, inner))), nil
 }
 
 // saltText draws n characters of crypt's alphabet.

@@ -1,6 +1,9 @@
 package scheme
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // This file is the DES of crypt(3): FIPS 46-3 with a salt that swaps bits of the expansion. Tables number bits
 // from 1 at the most significant end, as the standard does.
@@ -68,24 +71,29 @@ func permuteBits(in uint64, width int, order []byte) uint64 {
 	return out
 }
 
+// desBoxes are the S-boxes with P in one step.
+type desBoxes [8][64]uint32
+
 // des is one key schedule with its tables.
 type des struct {
-	boxes [8][64]uint32 // S-box and P in one step
-	keys  [16]uint64    // 48 bits each
+	boxes *desBoxes
+	keys  [16]uint64 // 48 bits each
 }
 
-func newDES() *des {
-	d := &des{}
+func newDES() *des { return &des{boxes: desReady()} }
+
+var desReady = sync.OnceValue(func() *desBoxes {
+	boxes := &desBoxes{}
 	p := desP()
 	for i, rows := range desS() {
 		for in := range 64 {
 			row, column := in>>4&2|in&1, in>>1&15
 			out := strings.IndexByte("0123456789abcdef", rows[row][column])
-			d.boxes[i][in] = uint32(permuteBits(uint64(out)<<(4*(7-i)), 32, p))
+			boxes[i][in] = uint32(permuteBits(uint64(out)<<(4*(7-i)), 32, p))
 		}
 	}
-	return d
-}
+	return boxes
+})
 
 func (d *des) setKey(key uint64) {
 	cd := permuteBits(key, 64, desPC1())

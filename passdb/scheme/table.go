@@ -43,47 +43,46 @@ type spec struct {
 	generate  func(password, user string, rounds int) ([]byte, error) // rounds 0: default
 }
 
-func table() map[string]spec {
-	return map[string]spec{
-		"PLAIN":         {kind: plain, verify: equal, generate: generatePlain},
-		"CLEAR":         {kind: plain, verify: equal, generate: generatePlain},
-		"CLEARTEXT":     {kind: plain, verify: equal, generate: generatePlain},
-		"PLAIN-TRUNC":   {verify: verifyTruncated, generate: generateTruncated},
-		"CRYPT":         {expensive: true, verify: verifyCrypt, generate: generateBcrypt},
-		"DES-CRYPT":     {expensive: true, verify: verifyCrypt, generate: generateDES},
-		"MD5-CRYPT":     {expensive: true, verify: verifyMD5Crypt, generate: generateMD5Crypt},
-		"SHA256-CRYPT":  {expensive: true, verify: verifyCrypt, generate: generateSHA256Crypt},
-		"SHA512-CRYPT":  {expensive: true, verify: verifyCrypt, generate: generateSHA512Crypt},
-		"BLF-CRYPT":     {expensive: true, verify: verifyBcrypt, generate: generateBcrypt},
-		"MD5":           {expensive: true, verify: verifyMD5, generate: generateMD5Crypt},
-		"PLAIN-MD4":     digest(md4.New, asHex),
-		"PLAIN-MD5":     digest(md5.New, asHex),
-		"LDAP-MD5":      digest(md5.New, asBase64),
-		"SMD5":          salted("SMD5", md5.New),
-		"SHA":           digest(sha1.New, asBase64),
-		"SHA1":          digest(sha1.New, asBase64),
-		"SHA256":        digest(sha256.New, asBase64),
-		"SHA512":        digest(sha512.New, asBase64),
-		"SSHA":          salted("SSHA", sha1.New),
-		"SSHA256":       salted("SSHA256", sha256.New),
-		"SSHA512":       salted("SSHA512", sha512.New),
-		"ARGON2I":       {expensive: true, verify: verifyArgon2, generate: generateArgon2i},
-		"ARGON2ID":      {expensive: true, verify: verifyArgon2, generate: generateArgon2id},
-		"PBKDF2":        {expensive: true, verify: verifyPBKDF2, generate: generatePBKDF2},
-		"CRAM-MD5":      {kind: cramMD5, encoding: asHex, size: 32, verify: verifyCRAMMD5, generate: generateCRAMMD5},
-		"HMAC-MD5":      {kind: cramMD5, encoding: asHex, size: 32, verify: verifyCRAMMD5, generate: generateCRAMMD5},
-		"DIGEST-MD5":    {kind: digestMD5, encoding: asHex, size: md5.Size, verify: verifyDigestMD5, generate: generateDigestMD5},
-		"SCRAM-SHA-1":   scram("SCRAM-SHA-1", scramSHA1, sha1.New),
-		"SCRAM-SHA-256": scram("SCRAM-SHA-256", scramSHA256, sha256.New),
-		"OTP":           {kind: otp, expensive: true, verify: verifyOTP, generate: generateOTP},
-	}
+// table is never written.
+var table = map[string]spec{
+	"PLAIN":         {kind: plain, verify: equal, generate: generatePlain},
+	"CLEAR":         {kind: plain, verify: equal, generate: generatePlain},
+	"CLEARTEXT":     {kind: plain, verify: equal, generate: generatePlain},
+	"PLAIN-TRUNC":   {verify: verifyTruncated, generate: generateTruncated},
+	"CRYPT":         {expensive: true, verify: verifyCrypt, generate: generateBcrypt},
+	"DES-CRYPT":     {expensive: true, verify: verifyCrypt, generate: generateDES},
+	"MD5-CRYPT":     {expensive: true, verify: verifyMD5Crypt, generate: generateMD5Crypt},
+	"SHA256-CRYPT":  {expensive: true, verify: verifyCrypt, generate: generateSHA256Crypt},
+	"SHA512-CRYPT":  {expensive: true, verify: verifyCrypt, generate: generateSHA512Crypt},
+	"BLF-CRYPT":     {expensive: true, verify: verifyBcrypt, generate: generateBcrypt},
+	"MD5":           {expensive: true, verify: verifyMD5, generate: generateMD5Crypt},
+	"PLAIN-MD4":     digest(md4.New, asHex),
+	"PLAIN-MD5":     digest(md5.New, asHex),
+	"LDAP-MD5":      digest(md5.New, asBase64),
+	"SMD5":          salted("SMD5", md5.New),
+	"SHA":           digest(sha1.New, asBase64),
+	"SHA1":          digest(sha1.New, asBase64),
+	"SHA256":        digest(sha256.New, asBase64),
+	"SHA512":        digest(sha512.New, asBase64),
+	"SSHA":          salted("SSHA", sha1.New),
+	"SSHA256":       salted("SSHA256", sha256.New),
+	"SSHA512":       salted("SSHA512", sha512.New),
+	"ARGON2I":       {expensive: true, verify: verifyArgon2, generate: generateArgon2i},
+	"ARGON2ID":      {expensive: true, verify: verifyArgon2, generate: generateArgon2id},
+	"PBKDF2":        {expensive: true, verify: verifyPBKDF2, generate: generatePBKDF2},
+	"CRAM-MD5":      {kind: cramMD5, encoding: asHex, size: 32, verify: verifyCRAMMD5, generate: generateCRAMMD5},
+	"HMAC-MD5":      {kind: cramMD5, encoding: asHex, size: 32, verify: verifyCRAMMD5, generate: generateCRAMMD5},
+	"DIGEST-MD5":    {kind: digestMD5, encoding: asHex, size: md5.Size, verify: verifyDigestMD5, generate: generateDigestMD5},
+	"SCRAM-SHA-1":   scram("SCRAM-SHA-1", scramSHA1, sha1.New),
+	"SCRAM-SHA-256": scram("SCRAM-SHA-256", scramSHA256, sha256.New),
+	"OTP":           {kind: otp, expensive: true, verify: verifyOTP, generate: generateOTP},
 }
 
 func lookup(h Hash) (spec, error) {
 	if h.Name == "" {
 		return spec{}, fmt.Errorf("%w: Missing {scheme} prefix from hash", ErrUnknown)
 	}
-	s, ok := table()[h.Name]
+	s, ok := table[h.Name]
 	if !ok || !knownEncoding(h.Encoding) {
 		return spec{}, fmt.Errorf("%w %s", ErrUnknown, h.Scheme())
 	}
