@@ -1,0 +1,344 @@
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"dproxy/auth"
+	"dproxy/conf"
+	"dproxy/event"
+	"dproxy/listen"
+	"dproxy/passdb"
+	"dproxy/session"
+	"dproxy/wire"
+)
+
+// The time limits of a connection that has not logged in.
+const (
+	loginTime     = 180 * time.Second // from accept; nothing extends it (Dovecot 2.3)
+	handshakeTime = 30 * time.Second  // of TLS
+	exchangeTime  = 60 * time.Second  // of one SASL exchange
+	byeTime       = time.Second       // to write a goodbye
+	lingerTime    = time.Second       // to read what a client still sends behind it
+)
+
+// firstTTL is how many proxies a login may pass (Dovecot 2.3).
+const firstTTL = 5
+
+// Client is one connection before it is handed over. It belongs to one goroutine; only End may be
+// called from others.
+type Client struct {
+	// R reads what the client sends. What waits to be sent is written before R waits for input.
+	R *wire.Reader
+
+	server  *Server
+	snap    *Snapshot
+	profile *profile
+	front   Front
+	spec    listen.Spec
+	entry   *session.Entry
+	tcp     *net.TCPConn
+	nc      net.Conn // tcp, or TLS over it
+
+	peer       passdb.Peer
+	ttl        int
+	proxied    bool // a PROXY header came
+	proxiedSSL bool // and said that the client uses TLS
+	trusted    bool // in login_trusted_networks
+	secured    bool
+	tls        tlsState
+	tlsErr     string // why the handshake failed, for %c
+	badCert    bool   // a client certificate came and is not valid
+
+	out      []byte // waits to be written
+	written  uint64
+	received int
+
+	began      time.Time
+	firstAuth  time.Time // zero: no attempt yet
+	loginBegan time.Time // the way to the backend
+	attempts   int
+	successes  int
+	lastFail   auth.Code
+	phase      phase
+	waiting    bool // for the answer to a SASL challenge
+	aborted    bool
+	atBackend  bool // a backend refused
+	user, mech string
+	reply      *auth.Reply // of the last attempt, for the log
+	elements   string      // of the log line
+	elementsOK bool        // elements are up to date
+
+	mu     sync.Mutex
+	state  clientState
+	why    session.Reason
+	cancel context.CancelFunc // of what the client's goroutine waits for, beside input
+	gone   bool               // the client left while nobody read
+}
+
+// phase is what the client's goroutine is at, for the words of an end by time-out.
+type phase int
+
+const (
+	talking phase = iota
+	authenticating
+	finishing
+)
+
+type clientState int
+
+const (
+	clientOpen   clientState = iota
+	clientEnding             // End was called
+	clientOver               // handed over or closed
+)
+
+type tlsState int
+
+const (
+	tlsOff tlsState = iota
+	tlsHandshaking
+	tlsOn
+)
+
+// errEnding ends a client because End was called.
+var errEnding = errors.New("ending")
+
+// accept makes the client of a connection; nil when it is not served.
+func (s *Server) accept(nc *net.TCPConn, spec listen.Spec) *Client {
+	snap := s.current()
+	if snap == nil {
+		_ = nc.Close()
+		return nil
+	}
+	c := &Client{server: s, snap: snap, spec: spec, tcp: nc, nc: nc, began: time.Now(), ttl: firstTTL}
+	c.peer = passdb.Peer{Service: spec.Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
+	c.peer.RealLocal, c.peer.RealRemote = c.peer.Local, c.peer.Remote
+	c.R = wire.NewReader(source{c})
+	c.configure()
+	c.judge()
+	// Behind a balancer the source is known once the header has come; trusted peers stand for many.
+	count := c.peer.Remote.Addr()
+	if spec.HAProxy || c.trusted {
+		count = netip.Addr{}
+	}
+	entry, ok := s.Registry.Add(c, count)
+	if !ok {
+		c.refuseSource()
+		return nil
+	}
+	c.entry = entry
+	return c
+}
+
+// current returns the snapshot in use, counted.
+func (s *Server) current() *Snapshot {
+	for {
+		snap := s.snapshot.Load()
+		if snap == nil || snap.acquire() {
+			return snap
+		}
+	}
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// refuseSource ends a connection that its source, or a stop, has no place for.
+func (c *Client) refuseSource() {
+	c.server.Events.Emit(event.Disconnected{Client: c.event(), Text: "Disconnected: Too many connections from this address", Reason: "source_limit"})
+	c.close()
+}
+
+// configure chooses the settings by what is known of the connection.
+func (c *Client) configure() {
+	c.profile, c.elementsOK = c.snap.profile(c.filter()), false
+}
+
+// judge decides once whether the peer is trusted and the connection secured: before a peer says
+// anything about itself.
+func (c *Client) judge() {
+	c.trusted = c.profile.trusted.contain(c.peer.Remote.Addr())
+	c.secured = c.trusted || c.proxiedSSL || !c.proxied && c.peer.RealRemote.Addr() == c.peer.RealLocal.Addr()
+}
+
+func (c *Client) filter() conf.Filter {
+	return conf.Filter{Protocol: c.spec.Protocol, Local: c.peer.Local.Addr(), Remote: c.peer.Remote.Addr(), LocalName: c.peer.LocalName}
+}
+
+// open does what comes before the first command: PROXY header, implicit TLS, greeting.
+func (c *Client) open() error {
+	if err := c.limit(c.began.Add(loginTime)); err != nil {
+		return err
+	}
+	if c.spec.HAProxy {
+		if err := c.readProxy(); err != nil {
+			return err
+		}
+	}
+	if c.spec.SSL {
+		if err := c.handshake(c.began.Add(handshakeTime)); err != nil {
+			return err
+		}
+	}
+	c.front = c.server.Protocols[c.spec.Protocol].NewFront(c)
+	if c.snap.authErr != nil {
+		return &End{Bye: Bye{ByeClient, "Auth process broken"}, Log: "Auth process broken", Label: "auth_broken"}
+	}
+	if err := c.front.Greet(); err != nil {
+		return err
+	}
+	return c.Flush()
+}
+
+// silent ends a connection without a line about it: the error has been reported.
+type silent struct{ label string }
+
+func (silent) Error() string { return "reported" }
+
+// readProxy takes the PROXY header, from those who may send one.
+func (c *Client) readProxy() error {
+	rip := "(rip=" + c.peer.RealRemote.Addr().String() + ")"
+	report := func(level event.Level, text string) {
+		c.server.Events.Emit(event.Notice{Level: level, Source: event.LoginSource(c.spec.Protocol), Text: "haproxy: Client " + text + " " + rip})
+	}
+	if !c.profile.haproxy.contain(c.peer.RealRemote.Addr()) {
+		report(event.Warning, "not trusted")
+		return silent{"haproxy_untrusted"}
+	}
+	if err := c.limit(time.Now().Add(c.profile.Settings.HAProxyTimeout)); err != nil {
+		return err
+	}
+	p, err := listen.ReadProxy(c.tcp)
+	switch {
+	case err == nil:
+	case c.isEnding():
+		return errEnding
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		report(event.Error, "timed out")
+		return silent{"haproxy_timeout"}
+	default:
+		report(event.Error, "disconnected: "+event.Clean(err.Error(), 160))
+		return silent{"haproxy_invalid"}
+	}
+	c.proxied, c.proxiedSSL = true, p.SSL
+	if p.Remote.IsValid() && p.Local.IsValid() {
+		c.peer.Remote, c.peer.Local = p.Remote, p.Local
+	}
+	c.peer.LocalName, c.peer.CertName = event.Clean(p.LocalName, 255), p.CertName
+	c.configure()
+	c.judge()
+	if !c.trusted && !c.server.Registry.Source(c.entry, c.peer.Remote.Addr()) {
+		return &End{Log: "Too many connections from this address", Label: "source_limit"}
+	}
+	return c.limit(c.began.Add(loginTime))
+}
+
+// limit sets when reading and writing give up.
+func (c *Client) limit(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == clientEnding {
+		return errEnding
+	}
+	return c.tcp.SetDeadline(t)
+}
+
+// End implements session.Session: the client's goroutine ends soon, with a goodbye.
+func (c *Client) End(why session.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != clientOpen {
+		return
+	}
+	c.state, c.why = clientEnding, why
+	_ = c.tcp.SetDeadline(time.Unix(1, 0)) // wakes the goroutine; a closed socket has none to wake
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+func (c *Client) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == clientEnding
+}
+
+// leave makes the connection somebody else's; it fails when End came first.
+func (c *Client) leave() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != clientOpen {
+		return errEnding
+	}
+	c.state = clientOver
+	return c.tcp.SetDeadline(time.Time{})
+}
+
+// close releases everything, once.
+func (c *Client) close() {
+	c.mu.Lock()
+	over := c.state == clientOver
+	c.state = clientOver
+	c.mu.Unlock()
+	if over {
+		return
+	}
+	if t, ok := c.nc.(*tls.Conn); ok && c.tls == tlsOn {
+		_ = c.tcp.SetDeadline(time.Now().Add(byeTime))
+		_ = t.Close() // with a close_notify
+	}
+	_ = c.tcp.Close()
+	if c.entry != nil {
+		c.server.Registry.Remove(c.entry)
+	}
+	c.snap.release()
+}
+
+// within returns a context for waiting on something else than the client, until t or the end of the
+// login time. The client is not read meanwhile, but its leaving is noticed. done ends the wait; its
+// error says why the connection must end.
+func (c *Client) within(t time.Time) (ctx context.Context, done func() error) {
+	end := c.began.Add(loginTime)
+	if t.After(end) {
+		t = end
+	}
+	ctx, cancel := context.WithDeadline(c.snap.ctx, t)
+	c.mu.Lock()
+	c.cancel = cancel
+	if c.state == clientEnding {
+		cancel()
+	}
+	c.mu.Unlock()
+	v := c.startVigil(cancel)
+	return ctx, func() error {
+		v.stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cancel = nil
+		cancel()
+		switch {
+		case c.state == clientEnding:
+			return errEnding
+		case c.gone:
+			return errGone
+		case !time.Now().Before(end):
+			return os.ErrDeadlineExceeded
+		case c.snap.ctx.Err() != nil:
+			return c.snap.ctx.Err()
+		}
+		return nil
+	}
+}

@@ -1,0 +1,143 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dproxy/auth"
+	"dproxy/backend"
+	"dproxy/event"
+	"dproxy/passdb"
+	"dproxy/route"
+	"dproxy/wire"
+)
+
+// connect logs in to the user's backend. Exactly one of session, refusal and err is set.
+func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refusal, error) {
+	if r := c.elsewhere(reply); r != nil {
+		c.successes++
+		return nil, r, nil
+	}
+	c.phase, c.loginBegan = finishing, time.Now()
+	var up *backend.Session
+	var failure error
+	err := c.blocking(c.began.Add(loginTime), func(ctx context.Context) { up, failure = s.reach(ctx, c, reply) })
+	if err != nil {
+		if up != nil {
+			_ = up.Conn.Close()
+		}
+		return nil, nil, err
+	}
+	if failure != nil {
+		c.phase = talking
+		return nil, c.unreached(failure), nil
+	}
+	c.successes++
+	return up, nil, nil
+}
+
+// reach asks the router and tries its targets in order.
+func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*backend.Session, error) {
+	p := s.Protocols[c.spec.Protocol]
+	targets, err := s.router.Targets(ctx, route.Query{
+		Peer: c.peer, User: reply.User, MasterUser: reply.MasterUser, Password: reply.Password, HasPassword: reply.HasPassword,
+		Fields: &reply.Fields, Settings: c.profile.Settings, Sources: c.profile.sources, Ports: p.Ports, Client: c.event(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range targets {
+		l := &backend.Login{Target: t, Identity: backend.Identity{
+			Session: c.Session(), Local: c.peer.Local, Remote: c.peer.Remote, TTL: c.ttl, ClientID: c.peer.ClientID, Secured: c.secured,
+		}}
+		if f, ok := c.front.(Preparer); ok {
+			f.Prepare(l)
+		}
+		var up *backend.Session
+		if up, err = c.profile.dialer.Connect(ctx, p.Handshake, l, c.event()); err == nil {
+			return up, nil
+		}
+		var e *backend.Error
+		if !errors.As(err, &e) || e.Kind != backend.Connect || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, err
+}
+
+// elsewhere answers for users who are not proxied (Dovecot 2.3's order: proxy wins over host, host
+// over nologin).
+func (c *Client) elsewhere(r *auth.Reply) *Refusal {
+	f := &r.Fields
+	if f.Has("proxy") || f.Has("proxy_maybe") {
+		return nil
+	}
+	reason := plain(r.Reason)
+	if v, ok := f.Get("reason"); ok {
+		reason = plain(v)
+	}
+	host, _ := f.Get("host")
+	switch nologin := f.Has("nologin"); {
+	case nologin && host != "":
+		user, _ := f.Get("destuser")
+		port, _ := f.Get("port")
+		return &Refusal{Cause: Referred, Text: orElse(reason, textElsewhere), Referral: &Referral{
+			User: plain(orElse(user, r.User)), Mech: c.mech, Host: plain(host), Port: plain(port),
+		}}
+	case nologin:
+		return &Refusal{Cause: LoginDisabled, Text: orElse(reason, textLoginDisabled)}
+	}
+	// Dovecot would log the user in to its own store.
+	c.Log(event.Error, "proxy("+Shown(c.user)+"): the passdb answered without proxy, and dproxy keeps no mail itself; add proxy and host to its answer")
+	return &Refusal{Cause: Unavailable, Text: textUnavailable}
+}
+
+// unreached makes the refusal of a login that did not get through.
+func (c *Client) unreached(err error) *Refusal {
+	var re *route.Error
+	if errors.As(err, &re) {
+		switch re.Kind {
+		case route.TempFail:
+			c.lastFail = auth.CodeTempFail
+			return c.tempFail("")
+		case route.AuthFailed:
+			return &Refusal{Cause: AuthFailed, Text: textAuthFailed}
+		}
+		c.successes++
+		c.server.Events.Emit(event.BackendFailed{Client: c.event(), Kind: backend.Internal.String(), Text: re.Text, Level: event.Error, Final: true})
+		return &Refusal{Cause: Unavailable, Text: textUnavailable}
+	}
+	c.successes++
+	var be *backend.Error
+	if !errors.As(err, &be) {
+		return &Refusal{Cause: Unavailable, Text: textUnavailable}
+	}
+	switch be.Kind {
+	case backend.InternalConfig, backend.RemoteConfig:
+		return &Refusal{Cause: Misconfigured, Text: textUnavailable}
+	case backend.Auth, backend.AuthTempFail:
+		c.atBackend = true
+		switch {
+		case be.Reply != "":
+			return &Refusal{Cause: BackendRefused, Text: textAuthFailed, Reply: wire.Printable(be.Reply)}
+		case be.Kind == backend.Auth:
+			return &Refusal{Cause: BackendFailed, Text: textAuthFailed}
+		}
+	}
+	return &Refusal{Cause: Unavailable, Text: textUnavailable}
+}
+
+// peerNow is the connection as passdbs see it.
+func (c *Client) peerNow() passdb.Peer {
+	p := c.peer
+	p.Session = c.Session()
+	p.Secured = ""
+	switch {
+	case c.tls == tlsOn || c.proxiedSSL:
+		p.Secured = "TLS"
+	case c.secured:
+		p.Secured = "secured"
+	}
+	return p
+}

@@ -1,0 +1,108 @@
+package login
+
+import (
+	"sync"
+	"time"
+
+	"dproxy/backend"
+	"dproxy/event"
+	"dproxy/relay"
+	"dproxy/session"
+)
+
+// handOver gives both connections to the relay. The client's goroutine ends with it; the session's
+// end is reported by the relay's callback.
+func (s *Server) handOver(c *Client, up *backend.Session) {
+	err := c.front.Welcome(up.Welcome)
+	if err == nil {
+		err = c.Flush()
+	}
+	if err == nil {
+		err = c.leave()
+	}
+	if err != nil {
+		_ = up.Conn.Close()
+		c.end(err)
+		return
+	}
+	r := &relayed{
+		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
+		entry: c.entry, registry: s.Registry, events: s.Events,
+	}
+	s.Events.Emit(event.Started{Client: r.client, Target: r.target, Took: time.Since(c.loginBegan), Reconnects: up.Reconnects})
+	s.Registry.LoggedIn(c.entry, r)
+	c.snap.release()
+	r.start(s.Relay, relay.Pair{Client: c.nc, Backend: up.Conn.Conn, ToBackend: c.R.Take(), ToClient: up.Conn.R.Take()})
+}
+
+// relayed is a session in the relay, as the registry sees it, with what its last line needs. It holds
+// no more than it must: there may be a hundred thousand.
+type relayed struct {
+	client   event.Client
+	target   event.Target
+	sent     uint64 // to the backend, before the relay
+	written  uint64 // to the client, before the relay
+	entry    *session.Entry
+	registry *session.Registry
+	events   event.Sink
+
+	mu     sync.Mutex
+	s      *relay.Session
+	why    session.Reason
+	ending bool
+}
+
+func (r *relayed) start(e *relay.Engine, p relay.Pair) {
+	s := e.Start(p, r.ended)
+	r.mu.Lock()
+	r.s = s
+	ending := r.ending
+	r.mu.Unlock()
+	if ending {
+		s.Close()
+	}
+}
+
+// End implements session.Session.
+func (r *relayed) End(why session.Reason) {
+	r.mu.Lock()
+	if !r.ending {
+		r.why, r.ending = why, true
+	}
+	s := r.s
+	r.mu.Unlock()
+	if s != nil {
+		s.Close()
+	}
+}
+
+// ended reports the session's end.
+func (r *relayed) ended(st relay.Stats) {
+	r.registry.Remove(r.entry)
+	e := event.Ended{Client: r.client, Target: r.target, Idle: st.Idle, In: st.In + r.sent, Out: st.Out + r.written}
+	switch st.Side {
+	case relay.ByClient:
+		e.Side = "client"
+	case relay.ByServer:
+		e.Side = "server"
+	default:
+		e.Side, e.Reason = "proxy", r.reason()
+	}
+	if st.Err != nil && e.Reason == "" {
+		e.Reason = st.Err.Error()
+	}
+	r.events.Emit(e)
+}
+
+// reason is why the session was ended from here.
+func (r *relayed) reason() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !r.ending:
+		return ""
+	case r.why == session.Kicked:
+		return "Kicked by admin"
+	}
+	return "Process shutting down"
+}
