@@ -83,6 +83,7 @@ var deviations = map[string]struct{ reply, why string }{
 var otherLines = map[string]string{
 	"static-nopassword-value/1":     "the flag's value is warned about",
 	"proxy-value-forms/1":           "the flag's value is warned about",
+	"sql-nopassword-null-cond/5":    "the flag's value is warned about",
 	"passwdfile-dup/1":              "the line is written at start, which Dovecot did too before the first step",
 	"passwdfile-missing-file/1":     "the file is opened at start, which Dovecot did too before the first step",
 	"passwdfile-missing-file/2":     "a failed lookup says why",

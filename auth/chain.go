@@ -97,7 +97,7 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 	var unknown, broken bool
 	for {
 		e := list[i]
-		t.entry = e
+		t.entry, t.req.Passdb = e, e.Index
 		t.stored, t.unlessFailed = stored{}, t.fields.Clone()
 		status := ask(e)
 		if e.Deny && status != passdb.Unknown {

@@ -42,6 +42,10 @@ func newNameRules(s *conf.Settings) (*nameRules, error) {
 		if err != nil {
 			return nil, fmt.Errorf("auth_username_format: %w", err)
 		}
+		r := passdb.Request{Fields: &passdb.Fields{}}
+		if _, err := t.Expand(r.Var); err != nil {
+			return nil, fmt.Errorf("auth_username_format: %w", err)
+		}
 		n.format = t
 	}
 	return n, nil

@@ -97,7 +97,7 @@ type rig struct {
 }
 
 // newRig opens one passdb for each of dbs; the nth uses the nth block of c, if there is one.
-func newRig(t *testing.T, c *fakeConfig, dbs ...passdb.Driver) rig {
+func newRig(t testing.TB, c *fakeConfig, dbs ...passdb.Driver) rig {
 	t.Helper()
 	c.settings.AuthMechanisms = orElse(c.settings.AuthMechanisms, "plain login")
 	drivers := map[string]passdb.Factory{}

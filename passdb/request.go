@@ -34,6 +34,7 @@ type Request struct {
 	// CredentialsScheme is set when the mechanism needs the stored password in this scheme.
 	CredentialsScheme string
 	Fields            *Fields // extra fields so far, for %{passdb:name}
+	Passdb            int     // number of the passdb that is asked, for %!
 }
 
 // Var answers a %variable of the auth process by its long name (Dovecot 2.3 auth variables).
@@ -81,6 +82,8 @@ func (r *Request) Var(name string) (string, bool) {
 		return r.Mech, true
 	case "secured":
 		return r.Secured, true
+	case "id":
+		return strconv.Itoa(r.Passdb), true
 	case "cert":
 		if r.CertValid {
 			return "valid", true
