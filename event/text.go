@@ -13,6 +13,9 @@ import (
 // maxUser is how much of a user name a log line shows (Dovecot 2.3 cuts at 80).
 const maxUser = 80
 
+// maxDestUser is how much of the name at the backend it shows. Dovecot 2.3 does not cut this one.
+const maxDestUser = 256
+
 // Clean makes a peer's bytes fit for a log line: control bytes, broken UTF-8, and characters that
 // are not printable, among them those that reorder or hide text on a terminal, become '?'. The text is
 // cut at limit bytes.
@@ -156,7 +159,7 @@ func AccountText(user string, t Target) string {
 		b.WriteString(" from " + t.Source.String())
 	}
 	if t.DestUser != "" && t.DestUser != user {
-		b.WriteString(" as user " + Clean(t.DestUser, maxUser))
+		b.WriteString(" as user " + Clean(t.DestUser, maxDestUser))
 	}
 	if t.Master != "" {
 		b.WriteString(" (master " + Clean(t.Master, maxUser) + ")")
