@@ -3,6 +3,7 @@ package auth
 import (
 	"hash/crc32"
 	"net/netip"
+	"path"
 	"slices"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ type penalty struct {
 func newPenalties(services []conf.Service) *penalties {
 	for _, s := range services {
 		for _, u := range s.Unix {
-			if s.Name == "anvil" && u.Path == "anvil-auth-penalty" && u.Mode == 0 {
+			if s.Name == "anvil" && path.Base(u.Path) == "anvil-auth-penalty" && u.Mode == 0 {
 				return nil
 			}
 		}
