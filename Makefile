@@ -8,6 +8,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
+# One set of flags for everything but the race detector, which needs cgo: packages are compiled once.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
+
 # As root the gate installs the real servers it tests against and then insists on them.
 ifeq ($(shell id -u),0)
 export DPROXY_TEST_REQUIRE ?= all
@@ -20,7 +24,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/dproxy, a static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/dproxy
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/dproxy
 
 run: build ## dproxy in front of two demo backends, with both logins shown
 	$(GO) run ./test/demo -dproxy $(BIN) -stay $(or $(STAY),auto)
@@ -36,7 +40,7 @@ check: build ## format, vet, staticcheck
 	$(TOOL) staticcheck ./...
 
 race: ## all tests under the race detector
-	$(GO) test -race -shuffle=on -timeout 10m ./...
+	CGO_ENABLED=1 GOFLAGS= $(GO) test -race -shuffle=on -timeout 10m ./...
 
 conformance: build ## play the recorded scenarios and count the identical ones
 	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./test/dialog

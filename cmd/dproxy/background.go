@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dproxy/conf"
+)
+
+// readyFD is set for the process in the background: the descriptor that hears "ready".
+const readyFD = "DPROXY_READY_FD"
+
+// background starts the program once more, in a session of its own, and returns when it serves or has failed. What it says
+// until then comes out on standard error.
+func background(path string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := exec.Command(self, "-F", "-c", path)
+	cmd.Env = append(os.Environ(), readyFD+"=3")
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_ = w.Close()
+	if line, _ := bufio.NewReader(r).ReadString('\n'); line == "ready\n" {
+		return cmd.Process.Release()
+	}
+	if err := cmd.Wait(); err != nil {
+		var ee *exec.ExitError
+		if errors.As(err, &ee) && ee.ExitCode() > 0 {
+			return exit(ee.ExitCode())
+		}
+		return err
+	}
+	return nil
+}
+
+// ready tells the process that waits in the foreground that this one serves now.
+func ready() {
+	fd, err := strconv.Atoi(os.Getenv(readyFD))
+	if err != nil {
+		return
+	}
+	w := os.NewFile(uintptr(fd), "ready")
+	_, _ = io.WriteString(w, "ready\n")
+	_ = w.Close()
+	_ = os.Unsetenv(readyFD)
+}
+
+// pidFile is where Dovecot keeps its master's process id.
+func pidFile(baseDir string) string { return filepath.Join(baseDir, "master.pid") }
+
+// claim writes the pid file. Another process that lives and holds it is an error, in Dovecot's words.
+func claim(baseDir string) error {
+	if err := os.MkdirAll(baseDir, 0o755); err != nil {
+		return fmt.Errorf("mkdir(%s) failed: %s; check base_dir", baseDir, errnoText(err))
+	}
+	path := pidFile(baseDir)
+	if pid := runningPID(path); pid != 0 && pid != os.Getpid() {
+		return fmt.Errorf("dproxy is already running with PID %d (read from %s)", pid, path)
+	}
+	fresh := path + ".tmp"
+	if err := os.WriteFile(fresh, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return fmt.Errorf("open(%s) failed: %s; check base_dir", path, errnoText(err))
+	}
+	return os.Rename(fresh, path)
+}
+
+// release removes the pid file if it is still ours.
+func release(baseDir string) {
+	if path := pidFile(baseDir); runningPID(path) == os.Getpid() {
+		_ = os.Remove(path)
+	}
+}
+
+// runningPID is the process that a pid file names, 0 when there is none or it has ended.
+func runningPID(path string) int {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 || !alive(pid) {
+		return 0
+	}
+	return pid
+}
+
+func alive(pid int) bool {
+	err := syscall.Kill(pid, 0)
+	return err == nil || errors.Is(err, syscall.EPERM)
+}
+
+func errnoText(err error) string {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		text := e.Error()
+		return strings.ToUpper(text[:1]) + text[1:]
+	}
+	return err.Error()
+}
+
+func reloadCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use: "reload", Short: "make the running server read its configuration again", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := f.signal(syscall.SIGHUP)
+			return err
+		},
+	}
+}
+
+// stopWait is longer than the server takes for a stop.
+const stopWait = 15 * time.Second
+
+func stopCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use: "stop", Short: "end the running server", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			pid, err := f.signal(syscall.SIGTERM)
+			if err != nil {
+				return err
+			}
+			interrupted := make(chan os.Signal, 1)
+			signal.Notify(interrupted, os.Interrupt)
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for deadline := time.Now().Add(stopWait); alive(pid); {
+				select {
+				case <-interrupted:
+					return exit(1)
+				case <-tick.C:
+				}
+				if time.Now().After(deadline) {
+					return fmt.Errorf("process %d has not ended after %s", pid, stopWait)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// signal sends a signal to the server whose configuration this is. Without one the answer is Dovecot's.
+func (f *flags) signal(s syscall.Signal) (int, error) {
+	c, err := conf.Load(f.conf, conf.Options{})
+	if err != nil {
+		return 0, fatal("doveconf", err)
+	}
+	path := pidFile(c.Settings(conf.Filter{}).BaseDir)
+	pid := runningPID(path)
+	if pid == 0 {
+		return 0, fatal("", errors.New("dproxy is not running (read from "+path+")"))
+	}
+	return pid, syscall.Kill(pid, s)
+}
+
+// fatal prints an error as Dovecot's programs do and gives their exit status.
+func fatal(program string, err error) error {
+	if program != "" {
+		program += ": "
+	}
+	fmt.Fprintf(os.Stderr, "%sFatal: %s\n", program, err)
+	return exit(exitFatal)
+}

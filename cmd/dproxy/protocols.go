@@ -1,0 +1,36 @@
+package main
+
+import (
+	"dproxy/backend/imap"
+	"dproxy/backend/pop3"
+	"dproxy/login"
+	imapfront "dproxy/login/imap"
+	pop3front "dproxy/login/pop3"
+	"dproxy/passdb"
+	"dproxy/passdb/passwdfile"
+	"dproxy/passdb/sql"
+	"dproxy/passdb/static"
+	"dproxy/route"
+)
+
+// protocols is one row per protocol: its default ports at backends, its two halves, and the ALPN names a client may offer.
+func protocols() map[string]login.Protocol {
+	rows := []login.Protocol{
+		{Name: "imap", Ports: route.Ports{Plain: 143, TLS: 993}, ALPN: []string{"imap"}, Handshake: imap.Handshake{}, NewFront: imapfront.New},
+		{Name: "pop3", Ports: route.Ports{Plain: 110, TLS: 995}, ALPN: []string{"pop3"}, Handshake: pop3.Handshake{}, NewFront: pop3front.New},
+	}
+	out := map[string]login.Protocol{}
+	for _, p := range rows {
+		out[p.Name] = p
+	}
+	return out
+}
+
+// drivers are the passdb drivers by the name that the driver setting has.
+func drivers() map[string]passdb.Factory {
+	return map[string]passdb.Factory{
+		"static":      static.New,
+		"passwd-file": passwdfile.New,
+		"sql":         sql.New,
+	}
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"dproxy/auth"
+	"dproxy/conf"
+	"dproxy/event"
+	"dproxy/listen"
+	"dproxy/login"
+	"dproxy/relay"
+	"dproxy/session"
+)
+
+// app is the running server.
+type app struct {
+	path      string
+	config    *conf.Config
+	protocols map[string]login.Protocol
+	log       *event.Log
+	registry  *session.Registry
+	relay     *relay.Engine
+	server    *login.Server
+	sockets   *listen.Set
+}
+
+// serve runs the server in the foreground until a signal ends it.
+func serve(path string) error {
+	path = absolute(path)
+	c, err := conf.Load(path, conf.Options{Serve: true})
+	if err != nil {
+		return fatal("doveconf", err)
+	}
+	for _, w := range c.Warnings() {
+		fmt.Fprintln(os.Stderr, "doveconf: Warning:", w)
+	}
+	s := c.Settings(conf.Filter{})
+	if err := claim(s.BaseDir); err != nil {
+		return fatal("", err)
+	}
+	defer release(s.BaseDir)
+	log, err := event.OpenLog(logOptions(s))
+	if err != nil {
+		return fatal("", err)
+	}
+	defer log.Close()
+	a := newApp(path, log)
+	defer a.relay.Close()
+	// Signals are heard from now on: one that comes during the start is not lost.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	if err := a.use(c, true); err != nil {
+		a.say(event.Error, err.Error())
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		return fatal("", errors.New("Failed to start listeners"))
+	}
+	a.say(event.Info, fmt.Sprintf("dproxy %s starting up for %s", version, strings.Join(a.served(), ", ")))
+	ready()
+	a.run(signals)
+	return nil
+}
+
+func newApp(path string, log *event.Log) *app {
+	a := &app{path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: relay.New()}
+	a.server = login.NewServer(login.Options{
+		Protocols: a.protocols, Events: log, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
+	})
+	a.sockets = listen.NewSet(a.server.Serve, log)
+	return a
+}
+
+func logOptions(s *conf.Settings) event.LogOptions {
+	return event.LogOptions{Path: s.LogPath, InfoPath: s.InfoLogPath, DebugPath: s.DebugLogPath, Timestamp: s.LogTimestamp, Facility: s.SyslogFacility}
+}
+
+func (a *app) say(level event.Level, text string) {
+	a.log.Emit(event.Notice{Level: level, Source: "master", Text: text})
+}
+
+// served lists the protocols that the configuration turns on and that dproxy has.
+func (a *app) served() []string {
+	var out []string
+	for _, p := range strings.Fields(a.config.Settings(conf.Filter{}).Protocols) {
+		if _, ok := a.protocols[p]; ok && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// use switches to a configuration: everything that can fail is done before anything changes. At the first start a broken
+// passdb does not keep the server down: clients hear that authentication is broken, as from Dovecot.
+func (a *app) use(c *conf.Config, first bool) error {
+	authenticator, authErr := auth.New(auth.Options{Config: c, Drivers: drivers(), Events: a.log})
+	if authErr != nil && !first {
+		return authErr
+	}
+	snapshot, err := login.NewSnapshot(login.SnapshotOptions{
+		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.log, Resolver: net.DefaultResolver, Protocols: a.protocols,
+	})
+	if err != nil {
+		return err
+	}
+	specs, err := listen.Specs(c, func(protocol string) bool { _, ok := a.protocols[protocol]; return ok })
+	if err == nil {
+		var change *listen.Change
+		if change, err = a.sockets.Prepare(specs); err == nil {
+			a.config = c
+			a.server.Use(snapshot)
+			a.registry.SetLimits(limits())
+			change.Commit()
+			if authErr != nil {
+				a.log.Emit(event.Notice{Level: event.Fatal, Source: "auth", Text: authErr.Error()})
+			}
+			return nil
+		}
+	}
+	snapshot.Close()
+	return err
+}
+
+const (
+	// perSource bounds the connections of one address that have not logged in.
+	perSource = 1000
+	// reserve is kept for logs, passdbs and backends' side of logins.
+	reserve = 64
+)
+
+// limits derives the bound on connections that have not logged in from the descriptor limit: a fifth of it.
+func limits() session.Limits {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil || r.Cur <= reserve {
+		return session.Limits{PerSource: perSource}
+	}
+	return session.Limits{PreLogin: int(min((r.Cur-reserve)/5, 1<<20)), PerSource: perSource}
+}
+
+// run handles signals until one ends the server.
+func (a *app) run(signals <-chan os.Signal) {
+	for s := range signals {
+		switch s {
+		case syscall.SIGHUP:
+			a.reload()
+		case syscall.SIGUSR1:
+			a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
+		default:
+			a.say(event.Warning, fmt.Sprintf("Killed with signal %d (by pid=? uid=? code=?)", s.(syscall.Signal)))
+			a.stop()
+			return
+		}
+	}
+}
+
+// reload reads the configuration again. A broken one changes nothing, and the log says why.
+func (a *app) reload() {
+	a.say(event.Warning, "SIGHUP received - reloading configuration")
+	c, err := conf.Load(a.path, conf.Options{Serve: true})
+	if err == nil {
+		err = a.use(c, false)
+	}
+	if err != nil {
+		a.say(event.Error, "reload failed, the old configuration stays: "+err.Error())
+		return
+	}
+	for _, w := range c.Warnings() {
+		a.log.Emit(event.Notice{Level: event.Warning, Source: "config", Text: w})
+	}
+	a.log.Reopen(logOptions(c.Settings(conf.Filter{})))
+	a.say(event.Info, "configuration reloaded for "+strings.Join(a.served(), ", "))
+}
+
+// stopGrace bounds a stop; what has not ended by then is cut.
+const stopGrace = 8 * time.Second
+
+// stop closes the sockets, tells everybody who has not logged in, ends relayed sessions when shutdown_clients says so or the
+// process could not keep them, and waits for what is left.
+func (a *app) stop() {
+	a.sockets.Close()
+	a.registry.Stop(true)
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	select {
+	case <-a.registry.Wait():
+	case <-ctx.Done():
+		preLogin, relayed := a.registry.Counts()
+		a.say(event.Warning, fmt.Sprintf("%d logins and %d sessions did not end in time", preLogin, relayed))
+	}
+}
