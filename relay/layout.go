@@ -55,6 +55,15 @@ func (l *layout) handOf(c *tls.Conn) *bytes.Buffer {
 	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(c), l.hand))
 }
 
+// release drops the buffers that the handshake or bulk data has left, when they are empty.
+func (l *layout) release(c *tls.Conn) {
+	for _, b := range []*bytes.Buffer{l.rawOf(c), l.handOf(c)} {
+		if b.Len() == 0 {
+			*b = bytes.Buffer{}
+		}
+	}
+}
+
 // buffered reports whether c holds input that no event will announce.
 func (l *layout) buffered(c *tls.Conn) bool {
 	return l.rawOf(c).Len() > 0 || l.inputOf(c).Len() > 0

@@ -85,14 +85,21 @@ func (s *looped) unwatch(i int) {
 	}
 }
 
-// buffered reports whether crypto/tls has, or may have, input that no event will announce.
-func (s *looped) buffered() bool {
+// buffered reports whether crypto/tls has, or may have, input that no event will announce. What it
+// keeps without need is released.
+func (s *looped) buffered() (some bool) {
+	guts := &s.loop.guts
 	for i := range s.ends {
-		if t := s.ends[i].tls; t != nil && (!s.loop.guts.known || s.loop.guts.buffered(t.conn)) {
-			return true
+		t := s.ends[i].tls
+		switch {
+		case t == nil:
+		case !guts.known || guts.buffered(t.conn):
+			some = true
+		default:
+			guts.release(t.conn)
 		}
 	}
-	return false
+	return some
 }
 
 // kick implements runner.

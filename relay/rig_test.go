@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +18,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if arg := os.Getenv(peersVariable); arg != "" {
+		runPeers(arg)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // engines are the ways to run a session; every test that takes a testing.T runs on all of them.
 var engines = []struct {

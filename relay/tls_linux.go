@@ -134,13 +134,11 @@ func (s *looped) open(i int, received []byte) {
 // nil when everything has been opened and more may come.
 func (l *loop) decrypt(c *tls.Conn, records []byte) (plain []byte, err error) {
 	if l.guts.known {
-		raw, hand := l.guts.rawOf(c), l.guts.handOf(c)
+		raw := l.guts.rawOf(c)
 		*raw = *bytes.NewBuffer(records)
 		defer func() {
-			*raw = bytes.Buffer{}
-			if hand.Len() == 0 {
-				*hand = bytes.Buffer{}
-			}
+			raw.Reset() // nothing is left but what was refused
+			l.guts.release(c)
 		}()
 	} else {
 		l.feed.in = records
