@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -131,6 +132,17 @@ func (p *Process) Stop() error {
 
 // Output is what the process wrote to standard output and error so far, at most 256 KiB of it.
 func (p *Process) Output() string { return p.out.String() }
+
+// Crash finds what the Go runtime says in a process's output or log when something went wrong that no test may
+// overlook: a data race, a panic, a fatal error. It gives the text from there on, shortened; "" when there is none.
+func Crash(text string) string {
+	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if i := strings.Index(text, sign); i >= 0 {
+			return text[i:min(len(text), i+4000)]
+		}
+	}
+	return ""
+}
 
 type output struct {
 	mu  sync.Mutex

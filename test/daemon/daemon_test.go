@@ -55,6 +55,16 @@ func TestPorts(t *testing.T) {
 	})
 }
 
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	if got := daemon.Crash("starting\npanic: runtime error\n\ngoroutine 1"); !strings.HasPrefix(got, "panic: runtime error") {
+		t.Errorf("got %q", got)
+	}
+	if got := daemon.Crash("imap-login: Info: all is well\n"); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestEstablished(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.4:0")

@@ -82,6 +82,9 @@ func (r *Runner) play(ctx context.Context, s *Scenario) (v Views, err error) {
 	if err := proc.Stop(); err != nil {
 		return v, err
 	}
+	if crash := daemon.Crash(proc.Output()); crash != "" {
+		return v, errors.New(crash)
+	}
 	v.Log, err = env.logView(proc.Output())
 	return v, err
 }

@@ -177,6 +177,9 @@ func (h *house) start(t *testing.T, conf string, files map[string]string) *front
 		if err := proc.Stop(); err != nil {
 			t.Error(err)
 		}
+		if crash := daemon.Crash(proc.Output()); crash != "" {
+			t.Error(crash)
+		}
 		if t.Failed() {
 			log, _ := os.ReadFile(f.file("log"))
 			t.Logf("the proxy said:\n%s%s", proc.Output(), last(string(log), 4000))
