@@ -82,6 +82,9 @@ func (a *Authenticator) prepare() error {
 	if a.cache, err = newCache(set); err != nil {
 		return err
 	}
+	if set.AuthDebugPasswords || set.AuthVerbosePasswords != "no" && set.AuthVerbosePasswords != "" {
+		a.warnOnce("passwords", "auth_debug_passwords or auth_verbose_passwords is set: wrong passwords are written to the log")
+	}
 	a.penalties = newPenalties(a.config.Services())
 	if a.hostname = set.Hostname; a.hostname == "" {
 		if a.hostname, err = os.Hostname(); err != nil {

@@ -282,10 +282,55 @@ func TestPasswordsInLogs(t *testing.T) {
 			f := &fakeConfig{}
 			f.settings.AuthVerbosePasswords = c.setting
 			r := newRig(t, f, memory{"u": user("p")}, memory{})
+			r.log.lines() // the warning that passwords are logged
 			r.plain(t, "u", "bad")
 			if got := r.log.lines(); !slices.Equal(got, c.want) {
 				t.Fatalf("got %q", got)
 			}
 		})
+	}
+}
+
+func TestDebugLines(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		passwords bool
+		want      []string
+	}{
+		{name: "auth_debug tells the steps", want: []string{
+			"auth: Debug: db1(u): Performing passdb lookup", "auth: Info: db1(u): Password mismatch", "auth: Debug: db1(u): Finished passdb lookup",
+			"auth: Debug: auth(u): Auth request finished",
+		}},
+		{name: "auth_debug_passwords shows both passwords", passwords: true, want: []string{
+			"auth: Debug: db1(u): Performing passdb lookup", "auth: Debug: db1(u): PLAIN(bad) != 'p'", "auth: Info: db1(u): Password mismatch",
+			"auth: Debug: db1(u): Finished passdb lookup", "auth: Debug: auth(u): Auth request finished",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := &fakeConfig{}
+			f.settings.AuthDebug, f.settings.AuthDebugPasswords = true, c.passwords
+			r := newRig(t, f, memory{"u": user("p")})
+			r.log.lines()
+			r.plain(t, "u", "bad")
+			if got := r.log.lines(); !slices.Equal(got, c.want) {
+				t.Fatalf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestALineIsQuietUnlessAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		global bool
+		entry  string
+		want   int
+	}{{false, "default", 0}, {true, "default", 1}, {false, "yes", 1}, {true, "no", 0}} {
+		f := &fakeConfig{passdbs: []conf.Passdb{{AuthVerbose: c.entry}}}
+		f.settings.AuthVerbose = c.global
+		r := newRig(t, f, memory{"u": user("p")})
+		r.plain(t, "u", "bad")
+		if got := r.log.lines(); len(got) != c.want {
+			t.Errorf("auth_verbose %v and %s: %q", c.global, c.entry, got)
+		}
 	}
 }

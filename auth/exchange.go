@@ -161,6 +161,7 @@ func (t *attempt) reply(status passdb.Status) *Reply {
 
 // concluded reports the end of the chain.
 func (t *attempt) concluded(user, result string) {
+	t.line("auth", event.Debug, "Auth request finished")
 	t.a.events.Emit(event.Authenticated{
 		Service: t.req.Service, Session: t.req.Session, User: user, Mech: t.req.Mech, Result: result, Took: time.Since(t.began),
 	})

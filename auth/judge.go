@@ -89,6 +89,9 @@ func (t *attempt) compare(ctx context.Context, e *entry, ans *answer) (passdb.St
 	case ok:
 		return passdb.OK, outcome{compared: true}
 	}
+	if t.chain.settings.AuthDebugPasswords && t.stored.mac == nil {
+		t.debug(t.stored.hash.Scheme() + "(" + event.Clean(string(t.password), 256) + ") != '" + event.Clean(t.stored.hash.Data, 256) + "'")
+	}
 	o := info(mismatch)
 	o.compared = true
 	t.withPassword(&o, t.follows(e))

@@ -24,11 +24,15 @@ func (t *attempt) verbose() bool {
 	return t.chain.settings.AuthVerbose || t.chain.settings.AuthDebug
 }
 
+// line reports a line. Debug lines nobody asked for are not even made into events; quiet ones at other
+// levels are, for listeners other than the log.
 func (t *attempt) line(db string, level event.Level, text string) {
-	quiet := level == event.Debug && !t.chain.settings.AuthDebug || level == event.Info && !t.verbose()
+	if level == event.Debug && !t.chain.settings.AuthDebug {
+		return
+	}
 	t.a.events.Emit(event.AuthLine{
 		Session: t.req.Session, DB: db, User: t.req.User, Remote: t.req.Remote.Addr(),
-		Master: t.req.LoginUser != "" && t.entry != nil, Level: level, Text: text, Quiet: quiet,
+		Master: t.req.LoginUser != "" && t.entry != nil, Level: level, Text: text, Quiet: level == event.Info && !t.verbose(),
 	})
 }
 
