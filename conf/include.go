@@ -9,8 +9,11 @@ import (
 	"strings"
 )
 
-// maxMatches bounds the files of one !include.
-const maxMatches = 10_000
+// Bounds of one !include.
+const (
+	maxMatches = 10_000 // files
+	maxPattern = 16_384 // bytes
+)
 
 // include opens the files that match pattern. They are read in sorted order.
 func (p *parser) include(pattern string, try bool) error {
@@ -56,9 +59,13 @@ func (p *parser) backTo(in *input) {
 // globBraces expands {a,b} and then matches as glob(3) does. The matches of each alternative are
 // sorted among themselves.
 func globBraces(pattern string) ([]string, error) {
-	patterns, err := expandBraces(pattern, maxMatches)
-	if err != nil {
-		return nil, err
+	tooMany := fmt.Errorf("More than %d files match %s", maxMatches, pattern)
+	if len(pattern) > maxPattern {
+		return nil, errors.New("No matches")
+	}
+	patterns, ok := expandBraces(pattern, maxMatches)
+	if !ok {
+		return nil, tooMany
 	}
 	var files []string
 	for _, pat := range patterns {
@@ -70,7 +77,7 @@ func globBraces(pattern string) ([]string, error) {
 		m = withoutHidden(pat, m)
 		sort.Strings(m)
 		if files = append(files, m...); len(files) > maxMatches {
-			return nil, fmt.Errorf("More than %d files match %s", maxMatches, pattern)
+			return nil, tooMany
 		}
 	}
 	return files, nil
@@ -94,11 +101,12 @@ next:
 	return keep
 }
 
-// expandBraces returns the alternatives of a pattern like "a{b,c{d,e}}f", at most limit of them.
-func expandBraces(pattern string, limit int) ([]string, error) {
+// expandBraces returns the alternatives of a pattern like "a{b,c{d,e}}f". It is not ok when there are
+// more than limit.
+func expandBraces(pattern string, limit int) ([]string, bool) {
 	open := strings.IndexByte(pattern, '{')
 	if open < 0 {
-		return []string{pattern}, nil
+		return []string{pattern}, limit > 0
 	}
 	depth, start, end := 0, open+1, -1
 	var parts []string
@@ -119,17 +127,15 @@ func expandBraces(pattern string, limit int) ([]string, error) {
 		}
 	}
 	if end < 0 {
-		return []string{pattern}, nil
+		return []string{pattern}, limit > 0
 	}
 	var out []string
 	for _, part := range parts {
-		more, err := expandBraces(pattern[:open]+part+pattern[end+1:], limit-len(out))
-		if err != nil {
-			return nil, err
+		more, ok := expandBraces(pattern[:open]+part+pattern[end+1:], limit-len(out))
+		if !ok {
+			return nil, false
 		}
-		if out = append(out, more...); len(out) > limit {
-			return nil, fmt.Errorf("More than %d files match %s", limit, pattern)
-		}
+		out = append(out, more...)
 	}
-	return out, nil
+	return out, true
 }

@@ -101,9 +101,11 @@ func (p *parser) readLine() (string, error) {
 	for {
 		part, err := p.in.r.ReadSlice('\n')
 		if p.read += len(part); p.read > maxBytes {
+			p.in.line++
 			return "", tooLarge("All configuration files together are", maxBytes)
 		}
 		if len(long)+len(part) > maxLine {
+			p.in.line++
 			return "", tooLarge("Line is", maxLine)
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {

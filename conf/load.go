@@ -16,6 +16,8 @@ type Options struct {
 	Serve bool
 	// Expand resolves $references and <files without the rest of Serve, as by doveconf -x.
 	Expand bool
+	// Lenient makes warnings of unknown settings and sections and passes over them.
+	Lenient bool
 	// Warn is called with each warning as it comes, so that those before an error are known too. It
 	// may be nil.
 	Warn func(text string)
@@ -97,10 +99,14 @@ func (p *parser) finish() error {
 	if err := p.check(); err != nil {
 		c.checked = &Error{Position: Position{File: c.path}, Text: err.Error()}
 	}
-	if p.opt.Serve {
-		return c.Check()
+	p.warnConflicts()
+	if !p.opt.Serve {
+		return nil
 	}
-	return nil
+	if err := c.Check(); err != nil {
+		return err
+	}
+	return p.checkServe()
 }
 
 // position makes a Position of a pos.

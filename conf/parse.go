@@ -31,6 +31,7 @@ type frame struct {
 	key     string // the keyword
 	path    string // of the section within its bucket, ending in a slash; empty at the top
 	filters bool   // opened by a filter block
+	skip    bool   // unknown and passed over
 	pos     pos
 }
 
@@ -130,11 +131,26 @@ func (p *parser) line(text string) error {
 		p.pending = p.pending[:0]
 	}
 	l := splitLine(text)
+	if p.top().skip && p.skip(l) {
+		return nil
+	}
 	handled, err := p.oldForm(l)
 	if handled || err != nil {
 		return err
 	}
 	return p.apply(l)
+}
+
+// skip passes over a line in an unknown section.
+func (p *parser) skip(l line) bool {
+	switch l.kind {
+	case lineBegin:
+		p.stack = append(p.stack, &frame{bucket: p.top().bucket, skip: true, pos: p.pos()})
+		return len(p.stack) < maxNesting
+	case lineEnd, lineInclude, lineIncludeTry:
+		return false
+	}
+	return true
 }
 
 const bom = "\ufeff"
@@ -215,7 +231,7 @@ func (p *parser) begin(key, name string) error {
 }
 
 // unknown is the error of a setting that nobody knows.
-func (p *parser) unknown(key string) error {
+func (p *parser) unknown(a assignment) error {
 	var b strings.Builder
 	b.WriteString("Unknown setting: ")
 	for _, f := range p.stack[1:] {
@@ -223,7 +239,12 @@ func (p *parser) unknown(key string) error {
 			b.WriteString(f.key + " { ")
 		}
 	}
-	b.WriteString(key)
+	b.WriteString(a.key)
+	if p.opt.Lenient {
+		p.warnf("%s line %d: %s", p.in.path, p.in.line, b.String())
+		p.top().skip = a.section
+		return nil
+	}
 	return errors.New(b.String())
 }
 
@@ -246,7 +267,7 @@ func (p *parser) assign(f *frame, a assignment) error {
 		parent, key = p.find(b, a.path[:slash]), a.path[slash+1:]
 	}
 	if parent == nil {
-		return p.unknown(a.key)
+		return p.unknown(a)
 	}
 	if parent.kind.listing == stringMap {
 		if a.section {
@@ -257,7 +278,7 @@ func (p *parser) assign(f *frame, a assignment) error {
 	}
 	if s := parent.kind.row[key]; s != nil {
 		if a.section && parent.kind.nameKey != "" {
-			return p.unknown(a.key) // Dovecot 2.3 crashes
+			return p.unknown(a) // Dovecot 2.3 crashes
 		}
 		v, err := parseValue(s, a.text)
 		if err != nil {
@@ -269,7 +290,7 @@ func (p *parser) assign(f *frame, a assignment) error {
 	}
 	k := parent.kind.kind[key]
 	if k == nil {
-		return p.unknown(a.key)
+		return p.unknown(a)
 	}
 	if err := p.addSections(b, parent, k, a); err != nil {
 		return err

@@ -58,6 +58,16 @@ type Settings struct {
 	AuthVerbosePasswords, AuthProxySelf          string
 	AuthSSLRequireClientCert                     bool
 	AuthSSLUsernameFromCert                      bool
+	AuthPolicyServerURL                          string
+	AuthPolicyServerAPIHeader                    string
+	AuthPolicyServerTimeoutMsecs                 uint
+	AuthPolicyHashMech, AuthPolicyHashNonce      string
+	AuthPolicyHashTruncate                       uint
+	AuthPolicyRequestAttributes                  string
+	AuthPolicyCheckBeforeAuth                    bool
+	AuthPolicyCheckAfterAuth                     bool
+	AuthPolicyReportAfterAuth                    bool
+	AuthPolicyRejectOnFail, AuthPolicyLogOnly    bool
 	// TLS.
 	SSL                                      string // no, yes, required
 	SSLCert, SSLKey, SSLAltCert, SSLAltKey   string // PEM text once files are read

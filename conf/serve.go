@@ -1,0 +1,161 @@
+package conf
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Given is a setting that the configuration sets to something else than its default.
+type Given struct {
+	Position
+	Name  string // with the sections around it: "service imap-login { client_limit"
+	Block string // the filter block, empty at the top level
+	Use   Use
+	Why   string // for what is not used
+}
+
+// Given lists the settings that differ from their defaults, in the order of the files. Sections of
+// kinds without an effect, as namespace, count as one.
+func (c *Config) Given() []Given {
+	var out []Given
+	for _, b := range c.buckets {
+		block := ""
+		if b != c.buckets[0] {
+			block = b.filter.String()
+		}
+		for _, g := range c.given(b.root, "") {
+			g.Block = block
+			out = append(out, g)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Given) int {
+		return cmp.Or(cmp.Compare(slices.Index(c.files, a.File), slices.Index(c.files, b.File)), cmp.Compare(a.Line, b.Line))
+	})
+	return out
+}
+
+const whyStorage = "it concerns mail storage, a proxy has none"
+
+func (c *Config) given(n *node, path string) []Given {
+	var out []Given
+	for i := range n.kind.rows {
+		s := &n.kind.rows[i]
+		v, set := n.vals[s.Name]
+		if !set || v.text == n.defaultText(s) || s.Name == n.kind.nameKey {
+			continue
+		}
+		g := Given{Position: c.position(v.pos), Name: path + s.Name, Use: s.Use}
+		if s.Use != Used {
+			g.Why = cmp.Or(s.Why, whyStorage)
+		}
+		out = append(out, g)
+	}
+	for _, k := range n.kind.kinds {
+		for _, sub := range n.lists[k.name] {
+			if k.use != Used {
+				out = append(out, Given{Position: c.firstPosition(sub), Name: path + sub.sectionTitle(), Why: whyStorage})
+				continue
+			}
+			out = append(out, c.given(sub, path+sub.sectionTitle()+" { ")...)
+		}
+	}
+	return out
+}
+
+// checkServe refuses what would be dangerous to ignore, and tells about the rest.
+func (p *parser) checkServe() error {
+	c := p.conf
+	ignored := map[string]bool{}
+	var names []string
+	for _, g := range c.Given() {
+		switch {
+		case g.Use == Refused:
+			return &Error{g.Position, fmt.Sprintf("%s is not supported: %s", g.Name, g.Why)}
+		case g.Use == Ignored && !ignored[g.Name]:
+			ignored[g.Name] = true
+			names = append(names, strings.ReplaceAll(g.Name, " { ", "/"))
+		}
+	}
+	if err := c.checkDirectors(); err != nil {
+		return err
+	}
+	const shown = 8
+	switch n := len(names); {
+	case n > shown:
+		p.warnf("%d settings have no effect on a proxy: %s, ...", n, strings.Join(names[:shown], ", "))
+	case n > 0:
+		p.warnf("%d settings have no effect on a proxy: %s", n, strings.Join(names, ", "))
+	}
+	protocols := splitProtocols(c.buckets[0].root.get("protocols").text)
+	if len(protocols) == 0 {
+		p.warnf("protocols is empty: nothing is served. Set it, for example protocols = imap pop3")
+	}
+	for _, proto := range protocols {
+		set := c.Settings(Filter{Protocol: proto})
+		if set.SSL != "no" && (set.SSLCert == "" || set.SSLKey == "") {
+			p.warnf("ssl = %s, but ssl_cert or ssl_key is not set: %s offers no STARTTLS and no TLS ports", set.SSL, proto)
+		}
+	}
+	return nil
+}
+
+// checkDirectors refuses services that ask a Director for the backend.
+func (c *Config) checkDirectors() error {
+	const why = "is not supported: the Director is not built in. Let the passdb name the host"
+	protocols := splitProtocols(c.buckets[0].root.get("protocols").text)
+	for _, n := range c.buckets[0].root.lists["service"] {
+		v := n.get("executable")
+		if slices.Contains(protocols, n.get("protocol").text) && slices.Contains(strings.Fields(v.text), "director") {
+			return &Error{c.position(v.pos), fmt.Sprintf("service %s { executable = %s } %s", n.title(), v.text, why)}
+		}
+	}
+	var blocks []*bucket
+	if slices.Contains(protocols, "lmtp") {
+		blocks = c.merged.match(&Filter{Protocol: "lmtp"}, nil)
+	}
+	for _, b := range blocks {
+		if v, ok := b.root.vals["auth_socket_path"]; ok {
+			if strings.Contains(v.text, "director") {
+				return &Error{c.position(v.pos), fmt.Sprintf("auth_socket_path = %s %s", v.text, why)}
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// warnConflicts warns about blocks that set the same and neither is inside the other. Dovecot refuses
+// such connections; here the order of precedence settles it.
+func (p *parser) warnConflicts() {
+	c := p.conf
+	warned := map[string]bool{}
+	for _, b := range c.buckets[1:] {
+		blocks := c.merged.match(b.filter.example(), nil)
+		taken := map[string]*bucket{}
+		for i, g := range blocks {
+			loose := i > 0 && !g.filter.covers(&blocks[i-1].filter)
+			for key := range g.root.vals {
+				first := taken[key]
+				if first == nil {
+					taken[key] = g
+					continue
+				}
+				at := c.position(g.pos)
+				text := fmt.Sprintf("Conflict in setting %s found from filter at %s:%d: the value in %s is used",
+					key, at.File, at.Line, first.filter.String())
+				if loose && !warned[text] {
+					warned[text] = true
+					p.warnf("%s", text)
+				}
+			}
+		}
+	}
+}
+
+// covers tells whether f tests nothing that g leaves open, given that both match a connection.
+func (f *filter) covers(g *filter) bool {
+	return f.local.Bits() <= max(g.local.Bits(), 0) && f.remote.Bits() <= max(g.remote.Bits(), 0) &&
+		(!f.hasName || g.hasName) && (!f.hasService || g.hasService)
+}
