@@ -110,7 +110,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 	} else if t.a.cache != nil && key.cacheable {
 		t.debug(map[bool]string{true: "cache miss", false: "cache expired"}[rec == nil])
 	}
-	generation := t.a.cache.generation()
+	key.generation = t.a.cache.currentGeneration()
 	ans, err := t.query(ctx, e, key)
 	if (err != nil || ans.status == passdb.InternalFailure) && rec != nil {
 		if status, o, ok := t.fallBack(ctx, e, rec, j); ok {
@@ -128,7 +128,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 		return passdb.InternalFailure, o
 	}
 	status, o := t.take(ctx, e, ans, j)
-	t.remember(key, generation, ans, status, o)
+	t.remember(key, ans, status, o.compared)
 	return status, o
 }
 

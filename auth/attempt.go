@@ -2,17 +2,22 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"dproxy/passdb"
 )
 
-var (
-	errEmptyName   = errors.New("Empty username")
-	errNoLoginUser = errors.New("Master user login attempted to use empty login username")
-	errClosed      = errors.New("the configuration is being replaced")
-	errNoMasters   = errors.New("Master user login attempted without master passdbs")
+// fault is an error in the words of Dovecot's log.
+type fault string
+
+// Error implements error.
+func (f fault) Error() string { return string(f) }
+
+const (
+	errEmptyName   = fault("Empty username")
+	errNoLoginUser = fault("Master user login attempted to use empty login username")
+	errClosed      = fault("the configuration is being replaced")
+	errNoMasters   = fault("Master user login attempted without master passdbs")
 )
 
 // attempt is one authentication or lookup on its way through the chain. It is used by one

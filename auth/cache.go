@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"errors"
 	"math"
 	"sync"
 	"time"
@@ -68,9 +67,9 @@ func newCache(s *conf.Settings) (*cache, error) {
 	case s.AuthCacheSize == 0:
 		return nil, nil
 	case s.AuthCacheSize < minCache:
-		return nil, errors.New("auth_cache_size value is too small")
+		return nil, fault("auth_cache_size value is too small")
 	case s.AuthCacheSize > math.MaxInt64:
-		return nil, errors.New("auth_cache_size value is too large")
+		return nil, fault("auth_cache_size value is too large")
 	}
 	c := &cache{size: int64(s.AuthCacheSize), ttl: s.AuthCacheTTL, negativeTTL: s.AuthCacheNegativeTTL}
 	for _, l := range []*lru{&c.positive, &c.negative} {
@@ -154,8 +153,8 @@ func (c *cache) setVerified(r *record, mac *digest) {
 	r.verified = mac
 }
 
-// generation changes with each flush; see put.
-func (c *cache) generation() uint64 {
+// currentGeneration changes with each flush; see put.
+func (c *cache) currentGeneration() uint64 {
 	if c == nil {
 		return 0
 	}

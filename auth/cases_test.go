@@ -100,10 +100,10 @@ func TestRecordedCases(t *testing.T) {
 		t.Fatal(err)
 	}
 	drivers := testDrivers()
-	same, safer, routed, steps, missing := 0, 0, 0, 0, 0
+	count := map[string]int{}
 	for _, c := range all.Cases {
 		if driver := regexp.MustCompile(`(?m)driver = (\S+)`).FindStringSubmatch(c.Conf)[1]; drivers[driver] == nil {
-			missing++
+			count["missing"]++
 			continue
 		}
 		t.Run(c.ID, func(t *testing.T) {
@@ -113,48 +113,51 @@ func TestRecordedCases(t *testing.T) {
 			}
 			log := &lines{dir: dir}
 			a := openConf(t, dir, all.BaseConf+c.Conf, log)
-			deviates := false
+			kind := "same"
+			if otherRooms[c.ID] != "" {
+				kind = "routed"
+			}
 			for i, s := range c.Steps {
-				steps++
-				got, fields, text := run(t, a, s)
-				want, wantFields := s.want()
-				key := fmt.Sprintf("%s/%d", c.ID, i+1)
-				if otherRooms[c.ID] != "" {
-					if !strings.HasPrefix(got, "OK") && got != "exit 0" {
-						t.Errorf("step %d %s: got %s", i+1, text, got)
-					}
-					log.take()
-					continue
-				}
-				equal := got == want && slices.Equal(fields, wantFields)
-				have, wantLines := log.take(), wantLog(s.Log)
-				if d, ok := deviations[key]; ok {
-					if equal || got != d.reply {
-						t.Errorf("step %d %s:\n got %s %v\nwant %s, which is not as recorded", i+1, text, got, fields, d.reply)
-					}
-					deviates = true
-					continue
-				}
-				if !equal {
-					t.Errorf("step %d %s:\n got %s %v\nwant %s %v", i+1, text, got, fields, want, wantFields)
-				}
-				if _, other := otherLines[key]; slices.Equal(have, wantLines) == other {
-					t.Errorf("step %d %s: log lines:\n got %q\nwant %q", i+1, text, have, wantLines)
+				count["steps"]++
+				if log.check(t, a, s, fmt.Sprintf("%s/%d", c.ID, i+1)) {
+					kind = "safer"
 				}
 			}
-			switch {
-			case t.Failed():
-			case otherRooms[c.ID] != "":
-				routed++
-			case deviates:
-				safer++
-			default:
-				same++
+			if !t.Failed() {
+				count[kind]++
 			}
 		})
 	}
 	t.Logf("%d of %d recorded cases identical, %d safer on purpose, %d that route decides, %d without their driver; %d steps",
-		same, len(all.Cases), safer, routed, missing, steps)
+		count["same"], len(all.Cases), count["safer"], count["routed"], count["missing"], count["steps"])
+}
+
+// check plays one step. It tells whether the answer deviates on purpose.
+func (l *lines) check(t *testing.T, a *auth.Authenticator, s step, key string) bool {
+	t.Helper()
+	want, wantFields := s.want()
+	got, fields, text := run(t, a, s)
+	have, wantLines := l.take(), wantLog(s.Log)
+	if id, _, _ := strings.Cut(key, "/"); otherRooms[id] != "" {
+		if !strings.HasPrefix(got, "OK") && got != "exit 0" {
+			t.Errorf("%s %s: got %s", key, text, got)
+		}
+		return false
+	}
+	equal := got == want && slices.Equal(fields, wantFields)
+	if d, ok := deviations[key]; ok {
+		if equal || got != d.reply {
+			t.Errorf("%s %s:\n got %s %v\nwant %s, which is not as recorded", key, text, got, fields, d.reply)
+		}
+		return true
+	}
+	if !equal {
+		t.Errorf("%s %s:\n got %s %v\nwant %s %v", key, text, got, fields, want, wantFields)
+	}
+	if _, other := otherLines[key]; slices.Equal(have, wantLines) == other {
+		t.Errorf("%s %s: log lines:\n got %q\nwant %q", key, text, have, wantLines)
+	}
+	return false
 }
 
 func writeCaseFile(t *testing.T, dir, name string, raw json.RawMessage) {

@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"errors"
-
 	"dproxy/conf"
 	"dproxy/passdb"
 )
@@ -50,14 +48,14 @@ func (c *chain) supports(mechs []Mechanism) error {
 			continue
 		}
 		if len(c.normal) == 0 {
-			return errors.New("No passdbs specified in configuration file. " + m.Name + " mechanism needs one")
+			return fault("No passdbs specified in configuration file. " + m.Name + " mechanism needs one")
 		}
 		able := false
 		for _, e := range c.normal {
 			able = able || need == needVerify || need == needCredentials && e.lookups()
 		}
 		if !able {
-			return errors.New(m.Name + " mechanism can't be supported with given passdbs")
+			return fault(m.Name + " mechanism can't be supported with given passdbs")
 		}
 	}
 	return nil
@@ -99,37 +97,11 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 		e := list[i]
 		t.entry, t.req.Passdb = e, e.Index
 		t.stored, t.unlessFailed = stored{}, t.fields.Clone()
-		status := ask(e)
-		if e.Deny && status != passdb.Unknown {
-			if status != passdb.InternalFailure {
-				t.bareInfo("User found from deny passdb")
-				status = passdb.Disabled
-			}
+		status, ends := t.settle(e, ask(e))
+		if ends {
 			return status
 		}
-		if t.refused {
-			// A field such as allow_nets refused the login here; a later passdb may accept it.
-			if status == passdb.OK {
-				status = passdb.Unknown
-			}
-			t.refused = false
-		}
-		var r rule
-		switch status {
-		case passdb.Disabled:
-			return status
-		case passdb.Expired:
-			t.fields.Set("reason", "Password expired")
-			return status
-		case passdb.OK:
-			r = e.success
-		case passdb.InternalFailure:
-			r = e.internal
-		case passdb.Next:
-			r = rule{next: true}
-		default:
-			r = e.failure
-		}
+		r := e.rule(status)
 		t.apply(r, status)
 		next := i + 1
 		if t.req.LoginUser != "" && status == passdb.OK {
@@ -140,14 +112,46 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 		if status != passdb.OK && status != passdb.Next {
 			t.fields = t.unlessFailed
 		}
-		if r.next && next < len(list) {
-			i = next
-			unknown = unknown || status == passdb.Unknown
-			broken = broken || status == passdb.InternalFailure
-			continue
+		if !r.next || next == len(list) {
+			return t.conclude(status, unknown, broken)
 		}
-		return t.conclude(status, unknown, broken)
+		i = next
+		unknown = unknown || status == passdb.Unknown
+		broken = broken || status == passdb.InternalFailure
 	}
+}
+
+// settle is what an answer comes to before the passdb's rules are asked. Some answers end the chain.
+func (t *attempt) settle(e *entry, status passdb.Status) (_ passdb.Status, ends bool) {
+	if e.Deny && status != passdb.Unknown {
+		if status != passdb.InternalFailure {
+			t.bareInfo("User found from deny passdb")
+			status = passdb.Disabled
+		}
+		return status, true
+	}
+	if t.refused && status == passdb.OK {
+		// A field such as allow_nets refused the login here; a later passdb may accept it.
+		status = passdb.Unknown
+	}
+	t.refused = false
+	if status == passdb.Expired {
+		t.fields.Set("reason", "Password expired")
+	}
+	return status, status == passdb.Disabled || status == passdb.Expired
+}
+
+// rule is the one that applies to a status.
+func (e *entry) rule(s passdb.Status) rule {
+	switch s {
+	case passdb.OK:
+		return e.success
+	case passdb.InternalFailure:
+		return e.internal
+	case passdb.Next:
+		return rule{next: true}
+	}
+	return e.failure
 }
 
 // apply does what a rule says, and drops the fields that concern one passdb only.

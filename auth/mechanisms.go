@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"errors"
 	"strings"
 
 	"dproxy/passdb"
@@ -62,18 +61,18 @@ func mechanisms(list string) ([]Mechanism, error) {
 		name = strings.ToUpper(name)
 		if name == "OTP" {
 			// It writes its state back to the passdb, which no driver of ours does.
-			return nil, errors.New("OTP mechanism can't be supported with given passdbs")
+			return nil, fault("OTP mechanism can't be supported with given passdbs")
 		}
 		kind, ok := mechanismTable[name]
 		if !ok {
-			return nil, errors.New("Unknown authentication mechanism '" + name + "'")
+			return nil, fault("Unknown authentication mechanism '" + name + "'")
 		}
 		m := kind.Mechanism
 		m.Name = name
 		out = append(out, m)
 	}
 	if len(out) == 0 {
-		return nil, errors.New("No authentication mechanisms configured")
+		return nil, fault("No authentication mechanisms configured")
 	}
 	return out, nil
 }

@@ -77,7 +77,7 @@ func (n *nameRules) normalise(r *passdb.Request, name string) (string, error) {
 	for i, c := range user {
 		user[i] = n.translation[c]
 		if !n.allowed[user[i]] {
-			return "", fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", user[i], event.Clean(name, 128))
+			return "", fault(fmt.Sprintf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", user[i], event.Clean(name, 128)))
 		}
 	}
 	out := string(user)
@@ -86,14 +86,14 @@ func (n *nameRules) normalise(r *passdb.Request, name string) (string, error) {
 		asked.User = out
 		var err error
 		if out, err = n.format.Expand(asked.Var); err != nil {
-			return "", fmt.Errorf("Failed to expand auth_username_format: %w", err)
+			return "", fault("Failed to expand auth_username_format: " + err.Error())
 		}
 	}
 	if out == "" {
 		return "", errEmptyName
 	}
 	if len(out) > maxUser {
-		return "", fmt.Errorf("Username is longer than %d bytes (username: %s)", maxUser, event.Clean(name, 64))
+		return "", fault(fmt.Sprintf("Username is longer than %d bytes (username: %s)", maxUser, event.Clean(name, 64)))
 	}
 	return out, nil
 }

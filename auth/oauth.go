@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"dproxy/passdb"
@@ -55,12 +54,12 @@ func oauthbearer() mechanism {
 	return &bearer{parse: parseOAUTHBEARER, missing: "Missing username or token", refusal: `{"status":"invalid_token"}`}
 }
 
-var (
-	errContinued      = errors.New("Invalid continued data")
-	errGS2            = errors.New("Invalid gs2-header in request")
-	errChannelBinding = errors.New("Client requested and used channel-binding")
-	errNonStandard    = errors.New("Client requested non-standard mechanism")
-	errEscaping       = errors.New("Invalid username escaping")
+const (
+	errContinued      = fault("Invalid continued data")
+	errGS2            = fault("Invalid gs2-header in request")
+	errChannelBinding = fault("Client requested and used channel-binding")
+	errNonStandard    = fault("Client requested non-standard mechanism")
+	errEscaping       = fault("Invalid username escaping")
 )
 
 func parseXOAUTH2(in string) (c credential, err error) {

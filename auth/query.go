@@ -19,6 +19,8 @@ type question struct {
 	key       string // "" when the driver does not say what its answers depend on
 	cacheable bool
 	verify    bool
+	// generation is the cache's when the question was asked.
+	generation uint64
 }
 
 // once are the variables that are different in each login, so that caching what depends on them
@@ -137,8 +139,8 @@ func (a *Authenticator) detach(ctx context.Context) (context.Context, func(), er
 	}, nil
 }
 
-// remember stores a fresh answer. Status and o are what became of it.
-func (t *attempt) remember(q question, generation uint64, ans *answer, status passdb.Status, o outcome) {
+// remember stores a fresh answer. Status and compared are what became of it.
+func (t *attempt) remember(q question, ans *answer, status passdb.Status, compared bool) {
 	c := t.a.cache
 	if c == nil || !q.cacheable {
 		return
@@ -146,15 +148,15 @@ func (t *attempt) remember(q question, generation uint64, ans *answer, status pa
 	rec := &record{key: q.key, user: t.userAsked}
 	if ans.status == passdb.Unknown && ans.detail == "" {
 		rec.negative = true
-	} else if !t.keep(rec, ans, status, o) {
+	} else if !t.keep(rec, ans, status, compared) {
 		return
 	}
-	c.put(rec, generation)
+	c.put(rec, q.generation)
 }
 
 // keep copies an answer into a record, without a password in the clear. It tells whether there is
 // something to keep.
-func (t *attempt) keep(rec *record, ans *answer, status passdb.Status, o outcome) bool {
+func (t *attempt) keep(rec *record, ans *answer, status passdb.Status, compared bool) bool {
 	if ans.status != passdb.OK || status != passdb.OK && status != passdb.Mismatch {
 		return false
 	}
@@ -175,7 +177,7 @@ func (t *attempt) keep(rec *record, ans *answer, status passdb.Status, o outcome
 		return t.keepPlain(rec, ans)
 	case ans.stored.hash.Name == "PLAIN-TRUNC":
 		return false
-	case rec.lastSuccess && o.compared:
+	case rec.lastSuccess && compared:
 		rec.verified = t.a.macs.of(rec.key, string(t.password))
 	}
 	return true

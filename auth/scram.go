@@ -122,21 +122,21 @@ func newNonce() string {
 func scramCredentials(name, text string, size int) (c scram.StoredCredentials, err error) {
 	f := strings.Split(text, ",")
 	if len(f) != 4 {
-		return c, errors.New("Invalid " + name + " passdb entry format")
+		return c, fault("Invalid " + name + " passdb entry format")
 	}
 	if c.Iters, err = strconv.Atoi(f[0]); err != nil || c.Iters < minSCRAMRounds {
-		return c, errors.New("Invalid " + name + " iteration count in passdb")
+		return c, fault("Invalid " + name + " iteration count in passdb")
 	}
 	salt, err := base64.StdEncoding.DecodeString(f[1])
 	if err != nil || len(salt) == 0 {
-		return c, errors.New("Invalid " + name + " salt in passdb")
+		return c, fault("Invalid " + name + " salt in passdb")
 	}
 	c.Salt = string(salt)
 	if c.StoredKey, err = base64.StdEncoding.DecodeString(f[2]); err != nil || len(c.StoredKey) != size {
-		return c, errors.New("Invalid " + name + " StoredKey in passdb")
+		return c, fault("Invalid " + name + " StoredKey in passdb")
 	}
 	if c.ServerKey, err = base64.StdEncoding.DecodeString(f[3]); err != nil || len(c.ServerKey) != size {
-		return c, errors.New("Invalid " + name + " ServerKey in passdb")
+		return c, fault("Invalid " + name + " ServerKey in passdb")
 	}
 	return c, nil
 }
