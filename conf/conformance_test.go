@@ -59,37 +59,66 @@ func TestConformance(t *testing.T) {
 	if err != nil || len(archives) == 0 {
 		t.Fatalf("no configurations: %v", err)
 	}
-	total, same := 0, 0
+	r := &confRun{doveconf: doveconf}
 	for _, path := range archives {
 		cases, dir := unpack(t, path)
-		theirs := runAll(doveconf, dir, cases)
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			t.Chdir(dir)
-			for i, c := range cases {
-				t.Run(c.name, func(t *testing.T) {
-					total++
-					for _, kv := range c.env {
-						k, v, _ := strings.Cut(kv, "=")
-						t.Setenv(k, v)
-					}
-					diff := cmp.Diff(theirs[i], ours(t, c))
-					switch why := deviations[c.name]; {
-					case diff == "":
-						same++
-						if why != "" {
-							t.Errorf("identical, though listed as a deviation: %s", why)
-						}
-					case why == "":
-						t.Errorf("differs (-doveconf +dproxy):\n%s", diff)
-					default:
-						t.Logf("differs on purpose: %s", why)
-					}
-				})
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) { r.compare(t, dir, cases) })
+	}
+	t.Run("installed", func(t *testing.T) { r.compare(t, "/", installed(t)) })
+	t.Logf("%d of %d confs identical, %d deviations", r.same, r.total, len(deviations))
+	fmt.Printf("%d of %d confs identical\n", r.same, r.total)
+}
+
+// confRun counts.
+type confRun struct {
+	doveconf    string
+	total, same int
+}
+
+// compare has both programs read the cases in dir.
+func (r *confRun) compare(t *testing.T, dir string, cases []confCase) {
+	theirs := runAll(r.doveconf, dir, cases)
+	t.Chdir(dir)
+	for i, c := range cases {
+		t.Run(strings.TrimPrefix(c.name, "/"), func(t *testing.T) {
+			r.total++
+			for _, kv := range c.env {
+				k, v, _ := strings.Cut(kv, "=")
+				t.Setenv(k, v)
+			}
+			diff := cmp.Diff(theirs[i], ours(t, c))
+			switch why := deviations[c.name]; {
+			case diff == "":
+				r.same++
+				if why != "" {
+					t.Errorf("identical, though listed as a deviation: %s", why)
+				}
+			case why == "":
+				t.Errorf("differs (-doveconf +dproxy):\n%s", diff)
+			default:
+				t.Logf("differs on purpose: %s", why)
 			}
 		})
 	}
-	t.Logf("%d of %d confs identical, %d deviations", same, total, len(deviations))
-	fmt.Printf("%d of %d confs identical\n", same, total)
+}
+
+// installed are the configurations that the machine has: those of Debian's packages, and the files
+// that the environment variable DPROXY_CONFS names by patterns, separated by colons.
+func installed(t *testing.T) []confCase {
+	t.Helper()
+	patterns := append([]string{"/etc/dovecot/dovecot.conf", "/usr/share/dovecot/dovecot.conf", "/usr/share/dovecot/conf.d/*.conf"},
+		filepath.SplitList(os.Getenv("DPROXY_CONFS"))...)
+	var cases []confCase
+	for _, p := range patterns {
+		files, err := filepath.Glob(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			cases = append(cases, confCase{name: f, args: []string{"-n"}}, confCase{name: f, args: []string{"-a"}})
+		}
+	}
+	return cases
 }
 
 // unpack writes an archive into a fresh directory. Its cases are the files at the top that end in
