@@ -210,12 +210,12 @@ func (silent) Error() string { return "reported" }
 
 // readProxy takes the PROXY header, from those who may send one.
 func (c *Client) readProxy() error {
-	rip := "(rip=" + c.peer.RealRemote.Addr().String() + ")"
+	balancer := c.peer.RealRemote.Addr()
 	report := func(level event.Level, text string) {
-		c.server.Events.Emit(event.Notice{Level: level, Source: event.LoginSource(c.spec.Protocol), Text: "haproxy: Client " + text + " " + rip})
+		c.server.Events.Emit(event.Notice{Level: level, Source: event.LoginSource(c.spec.Protocol), Text: text})
 	}
-	if !c.profile.haproxy.contain(c.peer.RealRemote.Addr()) {
-		report(event.Warning, "not trusted")
+	if !c.profile.haproxy.contain(balancer) {
+		report(event.Warning, "haproxy: Client not trusted (rip="+balancer.String()+")")
 		return silent{"haproxy_untrusted"}
 	}
 	if err := c.limit(time.Now().Add(c.profile.Settings.HAProxyTimeout)); err != nil {
@@ -226,12 +226,15 @@ func (c *Client) readProxy() error {
 	case err == nil:
 	case c.isEnding():
 		return errEnding
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		report(event.Error, "timed out")
-		return silent{"haproxy_timeout"}
 	default:
-		report(event.Error, "disconnected: "+event.Clean(err.Error(), 160))
+		report(listen.ProxyLog(err, balancer))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return silent{"haproxy_timeout"}
+		}
 		return silent{"haproxy_invalid"}
+	}
+	if text := p.Notice(balancer); text != "" {
+		report(event.Error, text)
 	}
 	c.proxied, c.proxiedSSL = true, p.SSL
 	if p.Remote.IsValid() && p.Local.IsValid() {
