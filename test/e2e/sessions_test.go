@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"dproxy/test/daemon"
 )
 
 const (
@@ -34,7 +36,10 @@ func testSessions(t *testing.T, h *house, f *front) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// All are up now. Each has to answer, the first ones after having been idle while the others logged in.
+	if n, err := daemon.Established(f.port["imap"], f.port["imaps"]); err != nil || n < sessionCount {
+		t.Errorf("the proxy holds %d connections of clients, %v", n, err)
+	}
+	// Each has to answer, the first ones after having been idle while the others logged in.
 	err = inParallel(sessionLogin, sessionCount, func(i int) error {
 		_, err := sessions[i].cmd("NOOP")
 		return err
