@@ -3,62 +3,33 @@ package backend
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/route"
-	"dproxy/tlsconf"
 	"dproxy/wire"
 )
 
 // Dialer connects to backends under one set of settings.
 type Dialer struct {
+	// Hosts remembers failing backends. NewDialer sets one of its own; to remember across settings and
+	// reloads, all Dialers of a process share one.
+	Hosts *Hosts
+
 	settings *conf.Settings
 	events   event.Sink
+	pause    time.Duration // between attempts
 
-	mu      sync.Mutex
-	configs map[tlsKey]*tls.Config
+	mu    sync.Mutex
+	bases map[bool]*tls.Config // by whether certificates are verified
 }
-
-type tlsKey struct {
-	host   string
-	verify bool
-}
-
-// maxTLSConfigs bounds the configurations kept for backend names, which come from a database.
-const maxTLSConfigs = 4096
 
 // NewDialer returns a Dialer for s.
 func NewDialer(s *conf.Settings, events event.Sink) *Dialer {
-	return &Dialer{settings: s, events: events, configs: map[tlsKey]*tls.Config{}}
-}
-
-// TLS returns the configuration for a target. The certificate must carry the host as the passdb wrote
-// it; hostip never changes the name that is verified.
-func (d *Dialer) TLS(t route.Target) (*tls.Config, error) {
-	key := tlsKey{t.Host, !t.AnyCert}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.configs[key]; c != nil {
-		return c, nil
-	}
-	c, err := tlsconf.Client(d.settings, key.verify)
-	if err != nil {
-		return nil, err
-	}
-	c.ServerName = t.Host
-	if len(d.configs) >= maxTLSConfigs {
-		clear(d.configs)
-	}
-	d.configs[key] = c
-	return c, nil
+	return &Dialer{Hosts: NewHosts(), settings: s, events: events, pause: retryDelay, bases: map[bool]*tls.Config{}}
 }
 
 // Session is a logged-in connection.
@@ -77,25 +48,29 @@ const (
 )
 
 // Connect logs in at the target, with login_proxy_max_reconnects further attempts for failures
-// that may pass. Each attempt has the target's timeout for connect, TLS and login together.
+// that may pass. Each attempt has the target's timeout for connect, TLS and login together. A failure
+// has been logged when Connect returns it, and is an *Error.
 func (d *Dialer) Connect(ctx context.Context, hs Handshake, l *Login, client event.Client) (*Session, error) {
-	r := run{dialer: d, hs: hs, login: l, client: client, began: time.Now()}
+	r := newRun(ctx, d, l, client)
 	for ; ; r.reconnects++ {
-		c, w, err := r.attempt(ctx)
+		c, w, err := r.attempt(hs)
 		if err == nil {
-			return &Session{Conn: c, Welcome: w, Target: l.Target, Reconnects: r.reconnects}, nil
+			return &Session{Conn: c, Welcome: w, Target: r.target, Reconnects: r.reconnects}, nil
 		}
-		err.Target = l.Target
-		again := err.Kind.retried() && !err.final && r.reconnects < int(d.settings.LoginProxyMaxReconnects) &&
-			l.Target.Timeout-time.Since(r.began) > retryFloor && ctx.Err() == nil
-		r.report(err, !again)
+		err.Target = r.target
+		again := r.again(err)
+		r.report(err, again)
 		if !again {
 			return nil, err
 		}
+		pause := time.NewTimer(d.pause)
 		select {
-		case <-time.After(retryDelay):
+		case <-pause.C:
 		case <-ctx.Done():
-			return nil, err
+			pause.Stop()
+			gone := canceled()
+			gone.Target = r.target
+			return nil, gone
 		}
 	}
 }
@@ -103,11 +78,30 @@ func (d *Dialer) Connect(ctx context.Context, hs Handshake, l *Login, client eve
 // run is one login with all its attempts.
 type run struct {
 	dialer     *Dialer
-	hs         Handshake
 	login      *Login
+	target     route.Target // the login's, with the address and the source in use
 	client     event.Client
+	ctx        context.Context
 	began      time.Time
 	reconnects int
+}
+
+func newRun(ctx context.Context, d *Dialer, l *Login, client event.Client) *run {
+	return &run{dialer: d, login: l, target: l.Target, client: client, ctx: ctx, began: time.Now()}
+}
+
+// again tells whether another attempt follows a failure. A backend that others have found to refuse
+// connections is tried only once.
+func (r *run) again(err *Error) bool {
+	again := err.Kind.retried() && !err.final && r.reconnects < int(r.dialer.settings.LoginProxyMaxReconnects) &&
+		r.login.Target.Timeout-time.Since(r.began) > retryFloor && r.ctx.Err() == nil
+	if !err.dial || err.ours || err.canceled {
+		return again
+	}
+	if again = again && !r.dialer.Hosts.refusing(r.target.Addr); !again {
+		r.dialer.Hosts.giveUp(r.target.Addr)
+	}
+	return again
 }
 
 // after is "after N secs[, N reconnects][, local=A]", the tail of Dovecot's failure lines.
@@ -122,14 +116,20 @@ func (r *run) after(local string) string {
 	return text
 }
 
-// report tells of a failure: the last one at its level, earlier ones without a line.
-func (r *run) report(err *Error, final bool) {
-	e := event.BackendFailed{Client: r.client, Target: err.Target.Event(), Kind: err.Kind.String(), Level: event.Error, Final: final, Attempt: r.reconnects}
+// report tells of a failure: the last one at its level, earlier ones at debug.
+func (r *run) report(err *Error, again bool) {
+	e := event.BackendFailed{Client: r.client, Target: r.target.Event(), Kind: err.label(), Level: event.Error, Final: !again, Attempt: r.reconnects}
+	set := r.dialer.settings
 	switch {
-	case !final:
+	case err.canceled:
+	case again:
+		if set.AuthDebug {
+			e.Level = event.Debug
+			e.Text = fmt.Sprintf("%s - reconnecting (attempt #%d)", event.Clean(err.LogText(), 1024), r.reconnects+1)
+		}
 	case err.Kind == Auth || err.Kind == AuthTempFail:
 		// Dovecot logs refused logins under auth_verbose only.
-		if r.dialer.settings.AuthVerbose {
+		if set.AuthVerbose {
 			e.Level = event.Info
 			e.Text = "Login failed" + event.AccountText(r.client.User, e.Target) + ": " + event.Clean(err.Text, 512)
 		}
@@ -140,83 +140,68 @@ func (r *run) report(err *Error, final bool) {
 }
 
 // attempt makes one connection and runs the handshake on it.
-func (r *run) attempt(ctx context.Context) (*Conn, Welcome, *Error) {
-	d, l := r.dialer, r.login
-	if l.Identity.TTL <= maxTTL {
-		return nil, Welcome{}, &Error{Kind: RemoteConfig, Text: "TTL reached zero - proxies appear to be looping?"}
+func (r *run) attempt(hs Handshake) (*Conn, Welcome, *Error) {
+	c, failure := r.open(time.Now().Add(r.login.Target.Timeout))
+	if failure != nil {
+		return nil, Welcome{}, failure
 	}
-	began := time.Now()
-	deadline := began.Add(l.Target.Timeout)
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	tcp, err := d.dial(ctx, l.Target)
-	e := event.Dialed{Client: r.client, Attempt: r.reconnects, Target: l.Target.Event(), Took: time.Since(began), Err: err}
-	if err == nil {
-		e.Local = tcp.LocalAddr().(*net.TCPAddr).AddrPort()
+	w, err := hs.Login(c, r.login)
+	if err == nil && c.stop() {
+		// Nobody watches over the connection any more: it belongs to the caller.
+		if err = c.tcp.SetDeadline(time.Time{}); err == nil {
+			return c, w, nil
+		}
 	}
-	d.events.Emit(e)
-	if err != nil {
-		return nil, Welcome{}, r.dialError(err)
+	if failure = canceled(); err != nil {
+		failure = c.Failure(err)
 	}
-	c := &Conn{Conn: tcp, R: wire.NewReader(tcp), tcp: tcp, run: r, ctx: ctx}
-	if err := tcp.SetDeadline(deadline); err != nil {
-		_ = tcp.Close()
-		return nil, Welcome{}, c.failure(err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	c.State = func() string { return "/none" }
-	if l.Target.TLS == route.Implicit {
-		err = c.startTLS()
-	}
-	var w Welcome
-	if err == nil {
-		w, err = r.hs.Login(c, l)
-	}
-	if err != nil {
-		f := c.failure(err)
-		_ = c.Close()
-		return nil, w, f
-	}
-	if !stop() {
-		_ = c.Close()
-		return nil, w, c.failure(context.DeadlineExceeded)
-	}
-	if err := tcp.SetDeadline(time.Time{}); err != nil {
-		_ = c.Close()
-		return nil, w, c.failure(err)
-	}
-	return c, w, nil
+	_ = c.Close()
+	return nil, w, failure
 }
 
-func (d *Dialer) dial(ctx context.Context, t route.Target) (*net.TCPConn, error) {
-	nd := net.Dialer{KeepAlive: -1} // the relay sets keepalive on what is handed over
-	if t.Source.IsValid() {
-		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
-		nd.Control = bindWithoutPort
-	}
-	nc, err := nd.DialContext(ctx, "tcp", t.Addr.String())
-	if err != nil {
+// open makes a connection as far as the protocol's first line: PROXY header and implicit TLS included.
+func (r *run) open(deadline time.Time) (*Conn, *Error) {
+	if err := r.login.check(); err != nil {
 		return nil, err
 	}
-	return nc.(*net.TCPConn), nil
+	header, err := r.header()
+	if err != nil {
+		return nil, &Error{Kind: Internal, Text: err.Error()}
+	}
+	ctx, cancel := context.WithDeadline(r.ctx, deadline)
+	defer cancel()
+	tcp, failure := r.dial(ctx)
+	if failure != nil {
+		return nil, failure
+	}
+	c := &Conn{Conn: tcp, R: wire.NewReader(tcp), tcp: tcp, run: r, ctx: r.ctx}
+	c.State = func() string { return "/none" }
+	err = tcp.SetDeadline(deadline)
+	c.stop = context.AfterFunc(r.ctx, func() { _ = tcp.SetDeadline(time.Unix(1, 0)) })
+	if err == nil && len(header) > 0 {
+		err = c.Send(string(header))
+	}
+	if err == nil && r.target.TLS == route.Implicit {
+		err = c.startTLS()
+	}
+	if err != nil {
+		failure := c.Failure(err)
+		_ = c.Close()
+		return nil, failure
+	}
+	return c, nil
 }
 
-// dialError words a failed connect as Dovecot does.
-func (r *run) dialError(err error) *Error {
-	t := r.login.Target
-	text := err.Error()
-	var errno syscall.Errno
-	var ne net.Error
-	switch {
-	case errors.As(err, &errno):
-		text = sentence(errno.Error())
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		text = "Connection timed out"
+// Open makes one connection without a login, for a protocol that has none (LMTP). The target's timeout
+// has been set as the connection's deadline; the caller sets others. A canceled ctx ends what is read and
+// written. The error is an *Error and has not been logged.
+func (d *Dialer) Open(ctx context.Context, l *Login, client event.Client) (*Conn, error) {
+	r := newRun(ctx, d, l, client)
+	c, err := r.open(time.Now().Add(l.Target.Timeout))
+	if err == nil {
+		return c, nil
 	}
-	local := ""
-	if t.Source.IsValid() {
-		local = t.Source.String()
-	}
-	return &Error{Kind: Connect, Text: fmt.Sprintf("connect(%s, %d) failed: %s (%s)", t.Addr.Addr(), t.Addr.Port(), text, r.after(local))}
+	err.Target = r.target
+	d.events.Emit(event.BackendFailed{Client: client, Target: r.target.Event(), Kind: err.label(), Level: event.Error, Final: true})
+	return nil, err
 }

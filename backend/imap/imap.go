@@ -4,8 +4,7 @@
 package imap
 
 import (
-	"encoding/base64"
-	"strconv"
+	"bytes"
 	"strings"
 
 	"dproxy/backend"
@@ -19,15 +18,26 @@ type Handshake struct{}
 
 // Login runs the dialogue of Dovecot 2.3's imap-proxy.
 func (Handshake) Login(c *backend.Conn, l *backend.Login) (backend.Welcome, error) {
-	d := &dialogue{c: c, l: l, received: "none"}
+	d := &dialogue{c: c, l: l, received: "none", clear: l.Target.TLS == route.StartTLS}
 	c.State = d.state
-	if err := d.banner(); err != nil {
+	line, err := c.Line()
+	if err != nil {
 		return backend.Welcome{}, err
 	}
-	if err := d.sendLogin(); err != nil {
+	if err := d.banner(line); err != nil {
 		return backend.Welcome{}, err
 	}
-	return d.replies()
+	for {
+		if line, err = c.Line(); err != nil {
+			return backend.Welcome{}, err
+		}
+		if strings.HasPrefix(line, tagLogin+" ") {
+			return d.result(line[len(tagLogin)+1:])
+		}
+		if err := d.reply(line); err != nil {
+			return backend.Welcome{}, err
+		}
+	}
 }
 
 // The fixed tags.
@@ -41,17 +51,16 @@ const (
 type dialogue struct {
 	c        *backend.Conn
 	l        *backend.Login
-	budget   backend.Budget
-	sent     [6]bool // in the order of sentNames
+	sent     [6]bool // commands without an answer yet, in the order of sentNames
 	received string
 	out      strings.Builder
 
-	capabilities   string // "" while unknown
-	bannerCaps     string
-	sasl           *backend.SASL
-	waitID         bool // proxy_nopipelining: a reply is awaited before the next command
-	waitCapability bool
-	loginSent      bool
+	clear        bool   // STARTTLS is asked for and not done: nothing that comes is believed
+	capabilities string // "" while unknown
+	banner0      string // the list in the banner, on which SASL-IR and LOGINDISABLED rest
+	asked        bool   // CAPABILITY was sent
+	sasl         *backend.SASL
+	loginSent    bool
 }
 
 var sentNames = [...]string{"id", "starttls", "capability", "authenticate", "auth-continue", "login"}
@@ -76,9 +85,16 @@ func (d *dialogue) state() string {
 	return strings.Join(s, "+") + "/" + d.received
 }
 
-func (d *dialogue) send(kind int, text string) {
+// queue adds a command to the next write.
+func (d *dialogue) queue(kind int, text string) {
 	d.sent[kind] = true
 	d.out.WriteString(text)
+}
+
+// answered notes the reply to a command.
+func (d *dialogue) answered(kind int, received string) {
+	d.sent[kind] = false
+	d.received = received
 }
 
 func (d *dialogue) flush() error {
@@ -90,228 +106,176 @@ func (d *dialogue) flush() error {
 	return d.c.Send(text)
 }
 
-func (d *dialogue) line() (string, error) {
-	line, err := d.c.Line()
-	if err != nil {
-		return "", err
-	}
-	return line, d.budget.Take(line)
-}
-
-// banner reads the greeting and does what must be done before the login command: ID in clear text,
-// and STARTTLS.
-func (d *dialogue) banner() error {
-	line, err := d.line()
-	if err != nil {
-		return err
-	}
-	d.received = "banner"
+// banner reads the greeting. ID is sent on the strength of its capability list alone, in clear text
+// even before STARTTLS.
+func (d *dialogue) banner(line string) error {
 	text, ok := strings.CutPrefix(line, "* OK ")
+	d.received = "banner"
 	if !ok {
-		d.received = "none"
-		return &backend.Error{Kind: backend.Protocol, Text: "Invalid banner: " + cut(line, 160)}
+		return &backend.Error{Kind: backend.Protocol, Text: "Invalid banner: " + backend.Excerpt(line)}
 	}
 	if list, ok := strings.CutPrefix(text, "[CAPABILITY "); ok {
 		list, _, _ = strings.Cut(list, "]")
-		d.capabilities, d.bannerCaps = list, list
+		d.capabilities, d.banner0 = list, list
 		if capability.Has(list, "ID") && !d.l.Target.NotTrusted {
-			d.send(sentID, tagID+" ID ("+d.idList()+")\r\n")
-			d.waitID = d.l.Target.NoPipelining
+			d.queue(sentID, tagID+" ID ("+idList(d.l)+")\r\n")
+			if d.l.Target.NoPipelining {
+				return d.flush()
+			}
 		}
 	}
-	if d.l.Target.TLS == route.StartTLS {
-		return d.startTLS()
+	return d.proceed()
+}
+
+// proceed sends STARTTLS, whose answer is awaited, or the login.
+func (d *dialogue) proceed() error {
+	if d.clear {
+		if d.capabilities != "" && !capability.Has(d.capabilities, "STARTTLS") {
+			return &backend.Error{Kind: backend.RemoteConfig, Text: "STARTTLS not supported"}
+		}
+		d.queue(sentStartTLS, tagStartTLS+" STARTTLS\r\n")
+		return d.flush()
+	}
+	if err := d.login(); err != nil {
+		return err
+	}
+	return d.flush()
+}
+
+// login queues CAPABILITY when it is needed, and the login unless proxy_nopipelining asks to wait.
+func (d *dialogue) login() error {
+	t := d.l.Target
+	if early := d.c.R.Rest(); bytes.HasPrefix(early, []byte(tagLogin+" ")) || bytes.Contains(early, []byte("\n"+tagLogin+" ")) {
+		return premature()
+	}
+	if !d.asked && (d.capabilities == "" || d.l.AskCapability) {
+		d.asked = true
+		d.queue(sentCapability, tagCapability+" CAPABILITY\r\n")
+		if t.NoPipelining {
+			return nil
+		}
+	}
+	d.loginSent = true
+	if t.Mech == "" {
+		if t.TLS == route.Plain && capability.Has(d.banner0, "LOGINDISABLED") {
+			return &backend.Error{Kind: backend.RemoteConfig, Text: "LOGINDISABLED advertised, but SSL/TLS not enabled"}
+		}
+		d.queue(sentLogin, tagLogin+" LOGIN "+wire.Quote(t.User)+" "+wire.Quote(string(t.Password))+"\r\n")
+		return nil
+	}
+	d.sasl = backend.NewSASL(t)
+	text := tagLogin + " AUTHENTICATE " + t.Mech
+	if capability.Has(d.banner0, "SASL-IR") {
+		text += " " + backend.InitialResponse(d.sasl.Initial())
+	}
+	d.queue(sentAuthenticate, text+"\r\n")
+	return nil
+}
+
+// premature is a result before there was a login.
+func premature() *backend.Error {
+	return &backend.Error{Kind: backend.Protocol, Text: "Tagged reply to a login that was not sent"}
+}
+
+// reply handles a line that is not the login's result, in the order of Dovecot's tests.
+func (d *dialogue) reply(line string) error {
+	tag, rest, _ := strings.Cut(line, " ")
+	switch {
+	case strings.HasPrefix(line, "+"):
+		return d.challenge(line)
+	case tag == tagStartTLS && d.clear && d.sent[sentStartTLS]:
+		return d.startTLS(line, rest)
+	case tag == tagCapability:
+		d.answered(sentCapability, "capability")
+		if d.asked && !d.loginSent && !d.clear {
+			return d.proceed()
+		}
+	case tag == tagID:
+		waits := d.sent[sentID] && d.l.Target.NoPipelining
+		d.answered(sentID, "id")
+		if waits {
+			return d.proceed()
+		}
+	case tag == "*":
+		d.untagged(line, rest)
+	default:
+		d.c.Report("Unexpected input, ignoring: " + backend.Excerpt(line))
 	}
 	return nil
 }
 
-func (d *dialogue) startTLS() error {
-	if d.capabilities != "" && !capability.Has(d.capabilities, "STARTTLS") {
-		return &backend.Error{Kind: backend.RemoteConfig, Text: "STARTTLS not supported"}
+func (d *dialogue) startTLS(line, rest string) error {
+	d.answered(sentStartTLS, "starttls")
+	if !strings.HasPrefix(rest, "OK ") && rest != "OK" {
+		// Dovecot shows what follows five bytes.
+		return &backend.Error{Kind: backend.Remote, Text: "STARTTLS failed: " + backend.Excerpt(line[min(len("S OK "), len(line)):])}
 	}
-	d.send(sentStartTLS, tagStartTLS+" STARTTLS\r\n")
-	if err := d.flush(); err != nil {
+	d.clear = false
+	// The login is queued first, so that a stuck handshake shows Dovecot's state.
+	if err := d.login(); err != nil {
 		return err
 	}
-	for {
-		line, err := d.line()
-		if err != nil {
-			return err
-		}
-		rest, ok := strings.CutPrefix(line, tagStartTLS+" ")
-		if !ok {
-			d.beforeTLS(line)
-			continue
-		}
-		d.received = "starttls"
-		if !strings.HasPrefix(rest, "OK ") && rest != "OK" {
-			return &backend.Error{Kind: backend.Remote, Text: "STARTTLS failed: " + rest}
-		}
-		return d.c.StartTLS()
+	if err := d.c.StartTLS(); err != nil {
+		return err
 	}
-}
-
-// beforeTLS takes a line that came in clear text: nothing of it is believed or relayed.
-func (d *dialogue) beforeTLS(line string) {
-	if strings.HasPrefix(line, tagID+" ") {
-		d.received = "id"
-		d.waitID = false
-	}
-}
-
-// sendLogin sends CAPABILITY when it is needed and the login, in one write unless
-// proxy_nopipelining asks to wait.
-func (d *dialogue) sendLogin() error {
-	if d.waitID {
-		return d.flush()
-	}
-	if !d.sent[sentCapability] && (d.capabilities == "" || d.l.AskCapability) {
-		d.send(sentCapability, tagCapability+" CAPABILITY\r\n")
-		if d.l.Target.NoPipelining {
-			d.waitCapability = true
-			return d.flush()
-		}
-	}
-	return d.login()
-}
-
-func (d *dialogue) login() error {
-	t := d.l.Target
-	if t.TLS == route.Plain && capability.Has(d.bannerCaps, "LOGINDISABLED") {
-		return &backend.Error{Kind: backend.RemoteConfig, Text: "LOGINDISABLED advertised, but SSL/TLS not enabled"}
-	}
-	d.loginSent = true
-	if t.Mech == "" {
-		d.send(sentLogin, tagLogin+" LOGIN "+wire.Quote(t.User)+" "+wire.Quote(string(t.Password))+"\r\n")
-		return d.flush()
-	}
-	d.sasl = backend.NewSASL(t)
-	text := tagLogin + " AUTHENTICATE " + t.Mech
-	if capability.Has(d.bannerCaps, "SASL-IR") {
-		text += " " + backend.InitialResponse(d.sasl.Initial())
-	}
-	d.send(sentAuthenticate, text+"\r\n")
 	return d.flush()
 }
 
-// replies reads until the login's tagged reply.
-func (d *dialogue) replies() (backend.Welcome, error) {
-	for {
-		line, err := d.line()
-		if err != nil {
-			return backend.Welcome{}, err
-		}
-		tag, rest, _ := strings.Cut(line, " ")
-		switch {
-		case strings.HasPrefix(line, "+"):
-			err = d.challenge(line)
-		case tag == tagLogin && d.loginSent:
-			d.received = "login"
-			return d.finished(rest)
-		case tag == tagCapability:
-			d.received = "capability"
-			if d.waitCapability {
-				d.waitCapability = false
-				err = d.login()
-			}
-		case tag == tagID:
-			d.received = "id"
-			if d.waitID {
-				d.waitID = false
-				err = d.sendLogin()
-			}
-		case tag == "*":
-			d.untagged(rest)
-		}
-		if err != nil {
-			return backend.Welcome{}, err
-		}
-	}
-}
-
 // untagged keeps the capability list, drops what concerns this dialogue only, and passes the rest to
-// the client, ahead of the tagged reply (Dovecot 2.3).
-func (d *dialogue) untagged(rest string) {
+// the client, ahead of the tagged reply (Dovecot 2.3). Before STARTTLS nothing is kept or passed.
+func (d *dialogue) untagged(line, rest string) {
 	word, args, _ := strings.Cut(rest, " ")
 	switch {
+	case d.clear:
 	case strings.EqualFold(word, "CAPABILITY"):
 		d.capabilities = args
 	case strings.EqualFold(word, "ID"), strings.EqualFold(word, "BYE"):
-	case d.l.Untagged != nil && d.loginSent:
-		d.l.Untagged("* " + rest)
+	case d.l.Untagged != nil:
+		d.l.Untagged(line)
 	}
 }
 
 func (d *dialogue) challenge(line string) error {
-	if d.sasl == nil {
+	if d.sasl == nil || d.clear {
 		return nil // the go-ahead for a literal that was not waited for
 	}
-	d.received = "auth-continue"
+	const invalid = "Invalid base64 data in AUTHENTICATE response"
+	d.answered(sentAuthenticate, "auth-continue")
 	text, ok := strings.CutPrefix(line, "+ ")
-	in, err := base64.StdEncoding.DecodeString(text)
-	if !ok || err != nil {
-		return &backend.Error{Kind: backend.Protocol, Text: "Invalid base64 data in AUTHENTICATE response"}
+	if !ok {
+		return &backend.Error{Kind: backend.Protocol, Text: invalid}
 	}
-	out, err := d.sasl.Next(in)
+	answer, err := d.sasl.Answer(text, invalid)
 	if err != nil {
 		return err
 	}
-	d.send(sentAuthContinue, base64.StdEncoding.EncodeToString(out)+"\r\n")
+	d.queue(sentAuthContinue, answer+"\r\n")
 	return d.flush()
 }
 
-// finished judges the tagged reply to the login.
-func (d *dialogue) finished(rest string) (backend.Welcome, error) {
+// result judges the tagged reply to the login.
+func (d *dialogue) result(rest string) (backend.Welcome, error) {
+	if !d.loginSent || d.clear {
+		return backend.Welcome{}, premature()
+	}
+	d.answered(sentLogin, "login")
 	if text, ok := strings.CutPrefix(rest, "OK"); ok && (text == "" || text[0] == ' ') {
 		return backend.Welcome{Line: rest, Capability: d.capabilities}, nil
 	}
 	e := &backend.Error{Kind: backend.Auth, Text: rest}
-	if text, ok := strings.CutPrefix(rest, "NO "); ok {
-		e.Text = text
+	if len(rest) > 3 && strings.EqualFold(rest[:3], "NO ") {
+		e.Text = rest[3:]
+	}
+	// A text without a code is not passed on: it may tell which users exist.
+	if code, ok := strings.CutPrefix(rest, "NO ["); ok {
+		code, _, _ = strings.Cut(code, "]")
 		switch {
-		case strings.HasPrefix(text, "[UNAVAILABLE]"):
-			e.Kind, e.Reply = backend.AuthTempFail, rest
-		case strings.HasPrefix(text, "[AUTHENTICATIONFAILED]"), !strings.HasPrefix(text, "["):
+		case strings.EqualFold(code, "AUTHENTICATIONFAILED"):
+		case strings.EqualFold(code, "UNAVAILABLE"):
+			e.Kind, e.Reply = backend.AuthTempFail, wire.Printable(rest)
 		default:
-			e.Reply = rest
+			e.Reply = wire.Printable(rest)
 		}
 	}
 	return backend.Welcome{}, e
-}
-
-// idList is the ID parameter list that tells the backend of the client (Dovecot 2.3 order).
-func (d *dialogue) idList() string {
-	id := d.l.Identity
-	var b strings.Builder
-	if id.ClientID != "" {
-		b.WriteString(id.ClientID + " ")
-	}
-	pair := func(key, value string) {
-		if b.Len() > 0 && !strings.HasSuffix(b.String(), " ") {
-			b.WriteByte(' ')
-		}
-		b.WriteString(wire.Quote(key) + " ")
-		if value == "" {
-			b.WriteString("NIL")
-		} else {
-			b.WriteString(wire.Quote(value))
-		}
-	}
-	pair("x-session-id", id.Session)
-	pair("x-originating-ip", id.Remote.Addr().String())
-	pair("x-originating-port", strconv.Itoa(int(id.Remote.Port())))
-	pair("x-connected-ip", id.Local.Addr().String())
-	pair("x-connected-port", strconv.Itoa(int(id.Local.Port())))
-	pair("x-proxy-ttl", strconv.Itoa(id.TTL-1))
-	for _, f := range d.l.Target.Forward {
-		pair("x-forward-"+f.Name, f.Value)
-	}
-	return b.String()
-}
-
-func cut(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
 }

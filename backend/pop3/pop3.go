@@ -3,8 +3,6 @@
 package pop3
 
 import (
-	"encoding/base64"
-	"strconv"
 	"strings"
 
 	"dproxy/backend"
@@ -19,13 +17,14 @@ type Handshake struct{}
 func (Handshake) Login(c *backend.Conn, l *backend.Login) (backend.Welcome, error) {
 	d := &dialogue{c: c, l: l, at: "banner"}
 	c.State = func() string { return d.at }
-	line, err := d.line()
+	line, err := c.Line()
 	if err != nil {
 		return backend.Welcome{}, err
 	}
 	if !strings.HasPrefix(line, "+OK") {
-		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Invalid banner: " + line}
+		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Invalid banner: " + backend.Excerpt(line)}
 	}
+	// What the banner says counts after STLS too.
 	d.xclient = strings.HasPrefix(line, "+OK [XCLIENT]") && !l.Target.NotTrusted
 	if l.Target.TLS == route.StartTLS {
 		if err := d.startTLS(); err != nil {
@@ -38,17 +37,17 @@ func (Handshake) Login(c *backend.Conn, l *backend.Login) (backend.Welcome, erro
 type dialogue struct {
 	c       *backend.Conn
 	l       *backend.Login
-	budget  backend.Budget
-	at      string
+	at      string // the state in Dovecot's log lines
 	xclient bool
 }
 
-func (d *dialogue) line() (string, error) {
+// consent awaits +OK.
+func (d *dialogue) consent(failure string) error {
 	line, err := d.c.Line()
-	if err != nil {
-		return "", err
+	if err == nil && !strings.HasPrefix(line, "+OK") {
+		err = &backend.Error{Kind: backend.Remote, Text: failure + ": " + backend.Excerpt(line)}
 	}
-	return line, d.budget.Take(line)
+	return err
 }
 
 func (d *dialogue) startTLS() error {
@@ -56,12 +55,8 @@ func (d *dialogue) startTLS() error {
 	if err := d.c.Send("STLS\r\n"); err != nil {
 		return err
 	}
-	line, err := d.line()
-	if err != nil {
+	if err := d.consent("STLS failed"); err != nil {
 		return err
-	}
-	if !strings.HasPrefix(line, "+OK") {
-		return &backend.Error{Kind: backend.Remote, Text: "STLS failed: " + line}
 	}
 	return d.c.StartTLS()
 }
@@ -71,33 +66,34 @@ func (d *dialogue) login() (backend.Welcome, error) {
 	t := d.l.Target
 	out := ""
 	if d.xclient {
-		out = d.xclientLine()
+		out = d.l.XClient()
+		d.at = "xclient"
 	}
 	var sasl *backend.SASL
+	first := "login1"
 	if t.Mech != "" {
 		sasl = backend.NewSASL(t)
 		out += "AUTH " + t.Mech + " " + backend.InitialResponse(sasl.Initial()) + "\r\n"
+		first = "login2"
 	} else {
 		out += "USER " + t.User + "\r\n"
+	}
+	if !d.xclient {
+		d.at = first
 	}
 	if err := d.c.Send(out); err != nil {
 		return backend.Welcome{}, err
 	}
 	if d.xclient {
-		d.at = "xclient"
-		line, err := d.line()
-		if err != nil {
+		if err := d.consent("XCLIENT failed"); err != nil {
 			return backend.Welcome{}, err
 		}
-		if !strings.HasPrefix(line, "+OK") {
-			return backend.Welcome{}, &backend.Error{Kind: backend.Remote, Text: "XCLIENT failed: " + line}
-		}
+		d.at = first
 	}
 	if sasl != nil {
 		return d.authenticate(sasl)
 	}
-	d.at = "login1"
-	line, err := d.line()
+	line, err := d.c.Line()
 	if err != nil {
 		return backend.Welcome{}, err
 	}
@@ -108,13 +104,15 @@ func (d *dialogue) login() (backend.Welcome, error) {
 	if err := d.c.Send("PASS " + string(t.Password) + "\r\n"); err != nil {
 		return backend.Welcome{}, err
 	}
-	return d.finished()
+	if line, err = d.c.Line(); err != nil {
+		return backend.Welcome{}, err
+	}
+	return judge(line)
 }
 
 func (d *dialogue) authenticate(sasl *backend.SASL) (backend.Welcome, error) {
-	d.at = "login2"
 	for {
-		line, err := d.line()
+		line, err := d.c.Line()
 		if err != nil {
 			return backend.Welcome{}, err
 		}
@@ -122,26 +120,14 @@ func (d *dialogue) authenticate(sasl *backend.SASL) (backend.Welcome, error) {
 		if !ok {
 			return judge(line)
 		}
-		in, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Invalid base64 data in AUTH response"}
-		}
-		answer, err := sasl.Next(in)
+		answer, err := sasl.Answer(text, "Invalid base64 data in AUTH response")
 		if err != nil {
 			return backend.Welcome{}, err
 		}
-		if err := d.c.Send(base64.StdEncoding.EncodeToString(answer) + "\r\n"); err != nil {
+		if err := d.c.Send(answer + "\r\n"); err != nil {
 			return backend.Welcome{}, err
 		}
 	}
-}
-
-func (d *dialogue) finished() (backend.Welcome, error) {
-	line, err := d.line()
-	if err != nil {
-		return backend.Welcome{}, err
-	}
-	return judge(line)
 }
 
 func judge(line string) (backend.Welcome, error) {
@@ -154,29 +140,12 @@ func judge(line string) (backend.Welcome, error) {
 // refusal passes the backend's own words on; a temporary one is tried again first.
 func refusal(line string) *backend.Error {
 	text, ok := strings.CutPrefix(line, "-ERR ")
-	switch {
-	case !ok:
-		return &backend.Error{Kind: backend.Auth, Text: line}
-	case strings.HasPrefix(text, "[SYS/TEMP]"):
-		return &backend.Error{Kind: backend.AuthTempFail, Text: text, Reply: line}
+	if !ok {
+		return &backend.Error{Kind: backend.Auth, Text: line, Reply: "-ERR Authentication failed."}
 	}
-	return &backend.Error{Kind: backend.Auth, Text: text, Reply: line}
-}
-
-// xclientLine tells the backend of the client: XCLIENT ADDR PORT SESSION TTL and, when there are
-// forward_* fields, FORWARD with their tab-escaped list in base64 (Dovecot 2.3).
-func (d *dialogue) xclientLine() string {
-	id := d.l.Identity
-	var b strings.Builder
-	b.WriteString("XCLIENT ADDR=" + id.Remote.Addr().String() + " PORT=" + strconv.Itoa(int(id.Remote.Port())) +
-		" SESSION=" + id.Session + " TTL=" + strconv.Itoa(id.TTL-1))
-	if f := d.l.Target.Forward; len(f) > 0 {
-		list := make([]string, len(f))
-		for i, x := range f {
-			list[i] = wire.TabEscape(x.Name) + "=" + wire.TabEscape(x.Value)
-		}
-		b.WriteString(" FORWARD=" + base64.StdEncoding.EncodeToString([]byte(strings.Join(list, "\t"))))
+	e := &backend.Error{Kind: backend.Auth, Text: text, Reply: wire.Printable(line)}
+	if strings.HasPrefix(text, "[SYS/TEMP]") {
+		e.Kind = backend.AuthTempFail
 	}
-	b.WriteString("\r\n")
-	return b.String()
+	return e
 }

@@ -1,0 +1,6 @@
+package backend
+
+import "time"
+
+// SetPause changes the pause between attempts.
+func (d *Dialer) SetPause(pause time.Duration) { d.pause = pause }
