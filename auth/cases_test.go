@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"encoding/hex"
@@ -23,6 +24,7 @@ import (
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/passdb"
+	"dproxy/test/daemon"
 )
 
 // cases is testdata/passdb-cases.json: what a real Dovecot 2.3.19.1 answered.
@@ -108,7 +110,11 @@ func TestRecordedCases(t *testing.T) {
 		}
 		t.Run(c.ID, func(t *testing.T) {
 			dir := t.TempDir()
-			for name, text := range c.Files {
+			files := c.Files
+			if c.Needs != "" {
+				files = withDirectory(t, files)
+			}
+			for name, text := range files {
 				writeCaseFile(t, dir, name, text)
 			}
 			log := &lines{dir: dir}
@@ -174,6 +180,22 @@ func writeCaseFile(t *testing.T, dir, name string, raw json.RawMessage) {
 		t.Fatal(err)
 	}
 	makeDatabase(t, filepath.Join(dir, name), db.SQL)
+}
+
+// withDirectory starts the LDAP server that a case needs, with its entries, and puts its port into the
+// case's files.
+func withDirectory(t *testing.T, files map[string]json.RawMessage) map[string]json.RawMessage {
+	t.Helper()
+	var ldif string
+	if err := json.Unmarshal(files["directory.ldif"], &ldif); err != nil {
+		t.Fatal(err)
+	}
+	d := daemon.StartDirectory(t, daemon.DirectoryOptions{Suffix: "dc=ex", LDIF: ldif})
+	out := map[string]json.RawMessage{}
+	for name, text := range files {
+		out[name] = bytes.ReplaceAll(text, []byte("127.0.0.1:389"), []byte("127.0.0.1:"+strconv.Itoa(d.Port)))
+	}
+	return out
 }
 
 func makeDatabase(t *testing.T, path, script string) {
