@@ -43,6 +43,7 @@ type loop struct {
 	slots    []*looped // by number; an event carries the number
 	free     []int32
 	queue    []*looped // to begin or to kick
+	asked    []func()  // to run between two turns; tests look at a session so
 	woken    bool      // the eventfd has been written to
 	stopping bool
 
@@ -246,6 +247,10 @@ func (l *loop) collect() (n int, queue []*looped, stopping bool) {
 		var count [8]byte
 		_, _ = rawRead(l.wakefd, count[:])
 		l.woken = false
+		for _, f := range l.asked {
+			f()
+		}
+		l.asked = nil
 		queue, l.queue = l.queue, nil
 		for _, s := range queue {
 			s.queued = false

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"fmt"
-	"io"
 	"syscall"
 	"time"
 
@@ -305,8 +304,8 @@ func (s *looped) readEnd(i int, errno syscall.Errno) {
 		return
 	case errno != 0:
 		s.dead(i, &Error{Op: readOp, Errno: errno})
-	case e.tls != nil && len(e.tls.part) > 0:
-		s.eof(i, io.ErrUnexpectedEOF)
+	case e.tls != nil:
+		s.eof(i, s.cut(i))
 	default:
 		s.eof(i, nil)
 	}

@@ -77,16 +77,17 @@ type sealed struct {
 	raw     syscall.RawConn
 	arrived func(fd uintptr) bool
 	peek    [1]byte
-	fresh   bool // the socket has something that crypto/tls has not seen
+	err     error // of the socket: being told once, it has forgotten it
+	fresh   bool  // the socket has something that crypto/tls has not seen
 }
 
 func newSealed(c net.Conn, raw syscall.RawConn) *sealed {
 	s := &sealed{conn: c, raw: raw}
 	s.arrived = func(fd uintptr) bool {
 		for {
-			_, _, err := syscall.Recvfrom(int(fd), s.peek[:], syscall.MSG_PEEK)
-			if err != syscall.EINTR {
-				return err != syscall.EAGAIN
+			_, _, s.err = syscall.Recvfrom(int(fd), s.peek[:], syscall.MSG_PEEK)
+			if s.err != syscall.EINTR {
+				return s.err != syscall.EAGAIN
 			}
 		}
 	}
@@ -118,6 +119,9 @@ func (s *sealed) next() (*[chunk]byte, int, error) {
 		}
 		if err := s.raw.Read(s.arrived); err != nil {
 			return nil, 0, err
+		}
+		if s.err != nil {
+			return nil, 0, s.err
 		}
 		s.fresh = true
 	}

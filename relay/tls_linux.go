@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,8 +29,10 @@ type secured struct {
 // received and never waits; writing collects what the loop will send. It belongs to one end at a
 // time, for the length of a call.
 type feed struct {
-	in  []byte
-	out []byte
+	in    []byte
+	ended bool // after in comes the end of stream
+	out   []byte
+	fd    int32 // whose turn it is
 }
 
 // wouldBlock tells crypto/tls that there is nothing now. It is a temporary net.Error, after which
@@ -41,6 +45,9 @@ func (wouldBlock) Temporary() bool { return true }
 
 func (f *feed) Read(p []byte) (int, error) {
 	if len(f.in) == 0 {
+		if f.ended {
+			return 0, io.EOF
+		}
 		return 0, wouldBlock{}
 	}
 	n := copy(p, f.in)
@@ -53,9 +60,23 @@ func (f *feed) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// RemoteAddr names the peer: crypto/tls keeps tickets under it when it has no server name.
+func (f *feed) RemoteAddr() net.Addr { return address(unix.Getpeername(int(f.fd))) }
+
+// LocalAddr is for completeness.
+func (f *feed) LocalAddr() net.Addr { return address(unix.Getsockname(int(f.fd))) }
+
+func address(sa unix.Sockaddr, _ error) net.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	case *unix.SockaddrInet6:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	}
+	return &net.TCPAddr{} // the socket is not connected any more
+}
+
 func (*feed) Close() error                     { return nil }
-func (*feed) LocalAddr() net.Addr              { return nil }
-func (*feed) RemoteAddr() net.Addr             { return nil }
 func (*feed) SetDeadline(time.Time) error      { return nil }
 func (*feed) SetReadDeadline(time.Time) error  { return nil }
 func (*feed) SetWriteDeadline(time.Time) error { return nil }
@@ -93,6 +114,24 @@ func (s *looped) readTLS(i int) (more bool) {
 	return had+n == chunk
 }
 
+// cut returns the error of a stream that ended within a record.
+func (s *looped) cut(i int) error {
+	l, t := s.loop, s.ends[i].tls
+	if l.guts.known {
+		if len(t.part) > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	l.feed.ended = true
+	_, err := l.decrypt(t.conn, nil)
+	l.feed.ended = false
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
 // openBuffered opens what crypto/tls had read before the hand-over.
 func (s *looped) openBuffered(i int) {
 	l, e := s.loop, &s.ends[i]
@@ -113,6 +152,7 @@ func (s *looped) open(i int, received []byte) {
 		whole = wholeRecords(received)
 		t.part = append(l.lent.borrow(len(received)-whole), received[whole:]...)
 	}
+	l.feed.fd = s.ends[i].fd
 	plain, err := l.decrypt(t.conn, received[:whole])
 	answers := l.feed.take() // to key updates, or the alert that goes with err
 	if len(answers) > 0 && !s.ends[i].shut {
