@@ -90,8 +90,6 @@ type dumper struct {
 	w    *bufio.Writer
 	o    DumpOptions
 	only map[string]bool // top-level names of the modules asked for; nil: all
-	// prefix is the path that alone is printed.
-	prefix string
 }
 
 // entry is a setting or a section on its way out.
@@ -138,7 +136,8 @@ func (d *dumper) entries(n *node, path string, named bool) []entry {
 	return out
 }
 
-// comparePaths compares bytewise, with = below everything else.
+// comparePaths compares bytewise, with = below everything else and bytes above 127 below the others, as
+// they are negative where Dovecot's char is signed.
 func comparePaths(a, b string) int {
 	for i := 0; i < len(a) && i < len(b); i++ {
 		switch {
@@ -147,7 +146,7 @@ func comparePaths(a, b string) int {
 		case a[i] == '=' || b[i] == '=':
 			return order(a[i] == '=')
 		}
-		return order(a[i] < b[i])
+		return order(int8(a[i]) < int8(b[i]))
 	}
 	return len(a) - len(b)
 }
@@ -165,7 +164,7 @@ func (d *dumper) shown(n *node, s *Setting, named bool) (value, bool) {
 		}
 		return v, named && s.Always
 	}
-	return v, named || d.o.Scope != ScopeChanged || s.Unset || v.text != s.Default
+	return v, named || d.o.Scope != ScopeChanged || s.Unset || v.text != s.Default || s.Other != ""
 }
 
 // pathPart is the section's part of a path; i is its place in the list.

@@ -60,7 +60,8 @@ func serviceKind() *kind {
 		{Name: "user", Type: Text, Use: Used, Doc: "Owner of the socket."},
 		{Name: "group", Type: Text, Use: Used, Doc: "Group of the socket."},
 	}
-	return &kind{name: "service", listing: unique, nameKey: "name", use: Used,
+	return &kind{
+		name: "service", listing: unique, nameKey: "name", use: Used,
 		doc: "One service of Dovecot. dproxy is one process; it takes listeners and limits from here.",
 		rows: []Setting{
 			{Name: "name", Type: Text},
@@ -91,7 +92,8 @@ func serviceKind() *kind {
 				{Name: "reuse_port", Type: Bool, Default: "no", Use: Used, Doc: "Set SO_REUSEPORT."},
 				{Name: "haproxy", Type: Bool, Default: "no", Use: Used, Doc: "Expect a PROXY protocol header from haproxy_trusted_networks."},
 			}},
-		}}
+		},
+	}
 }
 
 const (
@@ -101,7 +103,8 @@ const (
 )
 
 func passdbKind() *kind {
-	return &kind{name: "passdb", listing: ordered, nameKey: "name", auth: true, use: Used,
+	return &kind{
+		name: "passdb", listing: ordered, nameKey: "name", auth: true, use: Used,
 		doc: "One password database. They are asked in order.",
 		rows: []Setting{
 			{Name: "name", Type: Text, Use: Used, Doc: "Name for logs."},
@@ -119,11 +122,13 @@ func passdbKind() *kind {
 			{Name: "pass", Type: Bool, Default: "no", Use: Used, Doc: "After a match the next entry decides. Old form of result_success = continue."},
 			{Name: "master", Type: Bool, Default: "no", Use: Used, Doc: "The entry holds master users."},
 			{Name: "auth_verbose", Type: Enum, Default: "default", Enum: "default yes no", Use: Used, Doc: "auth_verbose for this entry."},
-		}}
+		},
+	}
 }
 
 func userdbKind() *kind {
-	return &kind{name: "userdb", listing: ordered, nameKey: "name", auth: true,
+	return &kind{
+		name: "userdb", listing: ordered, nameKey: "name", auth: true,
 		doc: "One user database. A proxy needs none.",
 		rows: []Setting{
 			{Name: "name", Type: Text},
@@ -136,11 +141,13 @@ func userdbKind() *kind {
 			{Name: "result_failure", Type: Enum, Default: "continue", Enum: failureWords},
 			{Name: "result_internalfail", Type: Enum, Default: "continue", Enum: failureWords},
 			{Name: "auth_verbose", Type: Enum, Default: "default", Enum: "default yes no"},
-		}}
+		},
+	}
 }
 
 func namespaceKind() *kind {
-	return &kind{name: "namespace", listing: unique, nameKey: "name",
+	return &kind{
+		name: "namespace", listing: unique, nameKey: "name",
 		doc:     "A namespace of mailboxes.",
 		aliases: map[string]string{"mail": "location", "mail_location": "location"},
 		rows: []Setting{
@@ -166,11 +173,13 @@ func namespaceKind() *kind {
 			{Name: "comment", Type: Text},
 			{Name: "autoexpunge", Type: Time, Default: "0"},
 			{Name: "autoexpunge_max_mails", Type: Number, Default: "0"},
-		}}}}
+		}}},
+	}
 }
 
 func metricKind() *kind {
-	return &kind{name: "metric", listing: unique, nameKey: "metric_name", use: Used,
+	return &kind{
+		name: "metric", listing: unique, nameKey: "metric_name", use: Used,
 		doc: "A counter of events.",
 		rows: []Setting{
 			{Name: "metric_name", Type: Text},
@@ -180,11 +189,13 @@ func metricKind() *kind {
 			{Name: "exporter", Type: Text, Use: Used, Doc: "event_exporter to send the events to."},
 			{Name: "exporter_include", Type: Text, Default: "name hostname timestamps categories fields", Use: Used, Doc: "What is sent."},
 			{Name: "description", Type: Text, Use: Used, Doc: "Text for people."},
-		}}
+		},
+	}
 }
 
 func exporterKind() *kind {
-	return &kind{name: "event_exporter", listing: unique, nameKey: "name", use: Used,
+	return &kind{
+		name: "event_exporter", listing: unique, nameKey: "name", use: Used,
 		doc: "Where the events of metrics are sent.",
 		rows: []Setting{
 			{Name: "name", Type: Text},
@@ -193,7 +204,8 @@ func exporterKind() *kind {
 			{Name: "transport_timeout", Type: TimeMS, Default: "250 ms", Use: Used, Doc: "How long sending may take."},
 			{Name: "format", Type: Text, Use: Used, Doc: "json, tab-text or none."},
 			{Name: "format_args", Type: Text, Use: Used, Doc: "Format of times."},
-		}}
+		},
+	}
 }
 
 // choices lists the words of an Enum setting.

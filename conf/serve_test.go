@@ -86,8 +86,11 @@ func TestServeResolves(t *testing.T) {
 	}
 	s := c.Settings(Filter{LocalName: "X"})
 	for _, f := range []struct{ name, got, want string }{
-		{"ssl_cert", s.SSLCert, "CERT"}, {"ssl_key", s.SSLKey, "KEY"}, {"ssl_alt_cert", s.SSLAltCert, "CERT"},
-		{"login_greeting", s.LoginGreeting, "Hello"}, {"auth_realms", s.AuthRealms, "a.example b"},
+		{"ssl_cert", s.SSLCert, "CERT"},
+		{"ssl_key", s.SSLKey, "KEY"},
+		{"ssl_alt_cert", s.SSLAltCert, "CERT"},
+		{"login_greeting", s.LoginGreeting, "Hello"},
+		{"auth_realms", s.AuthRealms, "a.example b"},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s = %q, want %q", f.name, f.got, f.want)

@@ -53,6 +53,7 @@ type Setting struct {
 	Name    string // in Dovecot 2.3
 	Type    Type
 	Default string // in Dovecot 2.3, written as doveconf prints it
+	Other   string // default of another of Dovecot's modules that knows the setting too
 	Unset   bool   // no default at all: not even printed while it is not set
 	Enum    string // the choices, separated by blanks, the default first
 
