@@ -115,6 +115,14 @@ type Identity struct {
 	TLSVersion, TLSCipher, ServerName string
 }
 
+// Name is what this host calls itself in EHLO and LHLO.
+func (id *Identity) Name() string {
+	if id.Hostname == "" {
+		return "localhost"
+	}
+	return id.Hostname
+}
+
 // Login is one attempt as a Handshake sees it.
 type Login struct {
 	Target   route.Target

@@ -87,6 +87,9 @@ func (c *Conn) Report(text string) {
 	c.run.dialer.events.Emit(event.ProxyLine{Client: c.run.client, Target: c.run.target.Event(), Level: event.Error, Text: event.Clean(text, 300)})
 }
 
+// User is the client's user name, which may differ from the one at the backend.
+func (c *Conn) User() string { return c.run.client.User }
+
 // Address is the backend's address that the connection was made to.
 func (c *Conn) Address() string { return c.run.target.Addr.String() }
 

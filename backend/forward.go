@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"encoding/base64"
 	"strconv"
 	"strings"
 
@@ -30,7 +29,7 @@ func (l *Login) XClient() string {
 	}
 	b.WriteString(" TTL=" + strconv.Itoa(id.TTL-1))
 	if list := ForwardList(l.Target.Forward); list != "" {
-		b.WriteString(" FORWARD=" + base64.StdEncoding.EncodeToString([]byte(list)))
+		b.WriteString(" FORWARD=" + Base64(list))
 	}
 	b.WriteString("\r\n")
 	return b.String()

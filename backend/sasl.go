@@ -84,3 +84,6 @@ func InitialResponse(b []byte) string {
 	}
 	return base64.StdEncoding.EncodeToString(b)
 }
+
+// Base64 encodes a value for a command.
+func Base64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
