@@ -11,13 +11,13 @@ const builtinServices = `
 service managesieve-login {
   chroot = login
   executable = managesieve-login
-  inet_listener sieve {
-    port = 4190
-  }
   protocol = sieve
   service_count = 1
   type = login
   user = '$default_login_user'
+  inet_listener sieve {
+    port = 4190
+  }
 }
 service managesieve {
   client_limit = 1
@@ -53,49 +53,49 @@ service submission {
 service submission-login {
   chroot = login
   executable = submission-login
-  inet_listener submission {
-    port = 587
-  }
   protocol = submission
   service_count = 1
   type = login
   user = '$default_login_user'
+  inet_listener submission {
+    port = 587
+  }
 }
 service stats {
   executable = stats
   idle_kill = 4294967295 secs
   process_limit = 1
-  unix_listener login/stats-writer {
-    user = '$default_login_user'
-  }
+  user = '$default_internal_user'
   unix_listener stats-reader {
   }
   unix_listener stats-writer {
     group = '$default_internal_group'
     mode = 0660
   }
-  user = '$default_internal_user'
+  unix_listener login/stats-writer {
+    user = '$default_login_user'
+  }
 }
 service replicator {
   executable = replicator
   idle_kill = 4294967295 secs
   process_limit = 1
-  unix_listener replicator-doveadm {
-    mode = 00
+  unix_listener replicator {
     user = '$default_internal_user'
   }
-  unix_listener replicator {
+  unix_listener replicator-doveadm {
+    mode = 00
     user = '$default_internal_user'
   }
 }
 service aggregator {
   chroot = .
   executable = aggregator
-  fifo_listener replication-notify-fifo {
-  }
+  user = '$default_internal_user'
   unix_listener replication-notify {
   }
-  user = '$default_internal_user'
+  fifo_listener replication-notify-fifo {
+  }
 }
 service pop3 {
   client_limit = 1
@@ -111,6 +111,10 @@ service pop3 {
 service pop3-login {
   chroot = login
   executable = pop3-login
+  protocol = pop3
+  service_count = 1
+  type = login
+  user = '$default_login_user'
   inet_listener pop3 {
     port = 110
   }
@@ -118,23 +122,19 @@ service pop3-login {
     port = 995
     ssl = yes
   }
-  protocol = pop3
-  service_count = 1
-  type = login
-  user = '$default_login_user'
 }
 service old-stats {
   chroot = empty
   executable = old-stats
+  idle_kill = 4294967295 secs
+  process_limit = 1
+  user = '$default_internal_user'
+  unix_listener old-stats {
+  }
   fifo_listener old-stats-mail {
   }
   fifo_listener old-stats-user {
   }
-  idle_kill = 4294967295 secs
-  process_limit = 1
-  unix_listener old-stats {
-  }
-  user = '$default_internal_user'
 }
 service log {
   executable = log
@@ -157,13 +157,13 @@ service ipc {
   chroot = empty
   executable = ipc
   process_limit = 1
+  user = '$default_internal_user'
   unix_listener ipc {
     user = '$default_internal_user'
   }
   unix_listener login/ipc-proxy {
     user = '$default_login_user'
   }
-  user = '$default_internal_user'
 }
 service indexer-worker {
   client_limit = 1
@@ -178,10 +178,10 @@ service indexer-worker {
 service indexer {
   executable = indexer
   process_limit = 1
+  user = '$default_internal_user'
   unix_listener indexer {
     mode = 0666
   }
-  user = '$default_internal_user'
 }
 service imap {
   client_limit = 1
@@ -190,10 +190,10 @@ service imap {
   process_limit = 1024
   protocol = imap
   service_count = 1
-  unix_listener imap-master {
-  }
   unix_listener login/imap {
     mode = 0666
+  }
+  unix_listener imap-master {
   }
 }
 service imap-urlauth-worker {
@@ -213,10 +213,10 @@ service imap-urlauth {
   process_limit = 1024
   protocol = imap
   service_count = 1
+  user = '$default_internal_user'
   unix_listener token-login/imap-urlauth {
     mode = 0666
   }
-  user = '$default_internal_user'
 }
 service imap-urlauth-login {
   chroot = token-login
@@ -224,14 +224,18 @@ service imap-urlauth-login {
   protocol = imap
   service_count = 1
   type = login
+  user = '$default_login_user'
   unix_listener imap-urlauth {
     mode = 0666
   }
-  user = '$default_login_user'
 }
 service imap-login {
   chroot = login
   executable = imap-login
+  protocol = imap
+  service_count = 1
+  type = login
+  user = '$default_login_user'
   inet_listener imap {
     port = 143
   }
@@ -239,19 +243,15 @@ service imap-login {
     port = 993
     ssl = yes
   }
-  protocol = imap
-  service_count = 1
-  type = login
-  user = '$default_login_user'
 }
 service imap-hibernate {
   executable = imap-hibernate
   protocol = imap
+  user = '$default_internal_user'
   unix_listener imap-hibernate {
     group = '$default_internal_group'
     mode = 0660
   }
-  user = '$default_internal_user'
 }
 service doveadm {
   client_limit = 1
@@ -264,45 +264,45 @@ service doveadm {
 service dns-client {
   client_limit = 1
   executable = dns-client
+  user = '$default_internal_user'
   unix_listener dns-client {
     mode = 0666
   }
   unix_listener login/dns-client {
     mode = 0666
   }
-  user = '$default_internal_user'
 }
 service director {
   chroot = .
   executable = director
-  fifo_listener login/proxy-notify {
-    mode = 00
-  }
   idle_kill = 4294967295 secs
   process_limit = 1
-  unix_listener director-admin {
-  }
+  user = '$default_internal_user'
   unix_listener login/director {
     mode = 00
   }
-  user = '$default_internal_user'
+  unix_listener director-admin {
+  }
+  fifo_listener login/proxy-notify {
+    mode = 00
+  }
 }
 service dict {
   client_limit = 1
   executable = dict
+  user = '$default_internal_user'
   unix_listener dict {
     group = '$default_internal_group'
     mode = 0660
   }
-  user = '$default_internal_user'
 }
 service dict-async {
   executable = dict
+  user = '$default_internal_user'
   unix_listener dict-async {
     group = '$default_internal_group'
     mode = 0660
   }
-  user = '$default_internal_user'
 }
 service config {
   executable = config
@@ -314,25 +314,25 @@ service config {
 service auth {
   executable = auth
   process_limit = 1
-  unix_listener auth-client {
-    user = '$default_internal_user'
-  }
-  unix_listener auth-login {
-    user = '$default_internal_user'
-  }
-  unix_listener auth-master {
-  }
-  unix_listener auth-userdb {
-    mode = 0666
-    user = '$default_internal_user'
-  }
+  user = '$default_internal_user'
   unix_listener login/login {
     mode = 0666
   }
   unix_listener token-login/tokenlogin {
     mode = 0666
   }
-  user = '$default_internal_user'
+  unix_listener auth-login {
+    user = '$default_internal_user'
+  }
+  unix_listener auth-client {
+    user = '$default_internal_user'
+  }
+  unix_listener auth-userdb {
+    mode = 0666
+    user = '$default_internal_user'
+  }
+  unix_listener auth-master {
+  }
 }
 service auth-worker {
   client_limit = 1
@@ -349,11 +349,11 @@ service anvil {
   process_limit = 1
   process_min_avail = 1
   type = anvil
-  unix_listener anvil-auth-penalty {
-  }
+  user = '$default_internal_user'
   unix_listener anvil {
   }
-  user = '$default_internal_user'
+  unix_listener anvil-auth-penalty {
+  }
 }
 `
 

@@ -45,7 +45,7 @@ func (c *Config) Dump(w io.Writer, o DumpOptions) error {
 	root := c.mergedTree(&o.Filter)
 	switch {
 	case o.Simple:
-		d.simple(root, "", false)
+		d.simple(root, "")
 	case len(o.Names) > 0:
 		for _, name := range o.Names {
 			d.one(root, name)
@@ -242,22 +242,49 @@ func (d *dumper) printed(key, text string) string {
 	return quoteValue(text)
 }
 
-// simple prints paths and values, as doveconf -S.
-func (d *dumper) simple(n *node, path string, named bool) {
-	for _, e := range d.entries(n, path, named) {
-		d.simpleEntry(e, path)
+// simple prints paths and values, as doveconf -S: lists by the names of their sections, which come with
+// all their settings.
+func (d *dumper) simple(n *node, path string) {
+	for i := range n.kind.rows {
+		s := &n.kind.rows[i]
+		if path == "" && d.only != nil && !d.only[s.Name] {
+			continue
+		}
+		v, set := n.vals[s.Name]
+		if !set {
+			v = n.defaultValue(s)
+		}
+		all := d.o.Scope == ScopeHidden || d.o.Scope == ScopeAll && !s.Hidden || d.o.Scope != ScopeChanged && set
+		if (!s.Unset || set) && (all || v.text != s.Default || set && s.Other != "") {
+			d.simpleLine(path+s.Name, v.text)
+		}
+	}
+	for _, k := range n.kind.kinds {
+		subs := n.sections(k.name)
+		if len(subs) == 0 || path == "" && d.only != nil && !d.only[k.name] {
+			continue
+		}
+		if k.listing == stringMap {
+			d.simpleLine(path+k.name, "")
+			for _, key := range subs[0].keys {
+				d.simpleLine(path+k.name+"/"+key, subs[0].strs[key].text)
+			}
+			continue
+		}
+		ids := make([]string, len(subs))
+		for i, sub := range subs {
+			ids[i] = sub.pathPart(i)
+		}
+		d.simpleLine(path+k.name, strings.Join(ids, " "))
+		for i, sub := range subs {
+			d.simple(sub, path+k.name+"/"+ids[i]+"/")
+		}
 	}
 }
 
-func (d *dumper) simpleEntry(e entry, path string) {
-	if e.sub == nil {
-		if full := path + e.key; d.wanted(full) {
-			d.line(0, full+"="+e.text)
-		}
-		return
-	}
-	for _, sub := range e.sub {
-		d.simpleEntry(sub, path+strings.TrimSuffix(e.key, "/")+"/")
+func (d *dumper) simpleLine(path, text string) {
+	if d.wanted(path) {
+		d.line(0, path+"="+text)
 	}
 }
 

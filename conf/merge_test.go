@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -160,4 +161,20 @@ func BenchmarkLoad5000Names(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestSettingsOfManyGoroutines(t *testing.T) {
+	c := mustLoad(t, manyNames(100), Options{})
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 100 {
+				name := fmt.Sprintf("mail%d.example.org", (i+g)%100)
+				if got, want := c.Settings(Filter{LocalName: name}).SSLCert, fmt.Sprintf("</etc/ssl/%d.pem", (i+g)%100); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
