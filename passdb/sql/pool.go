@@ -83,7 +83,7 @@ type host struct {
 	dialing int
 	delay   time.Duration
 	retry   time.Time // not before
-	err     error     // why it could not be reached, nil once it could
+	err     error     // why it could not be reached or did not answer, nil once it could be reached
 }
 
 // pooled is a connection with its place.
@@ -227,15 +227,16 @@ func (p *pool) grow(ctx context.Context, now time.Time) {
 
 // refuse tells why a lookup need not wait for a connection.
 func (p *pool) refuse(now time.Time) error {
-	opened, dialing, capacity := 0, 0, len(p.hosts)*p.limit
+	opened, dialing, failing, capacity := 0, 0, true, len(p.hosts)*p.limit
 	for i := range p.hosts {
 		opened += p.hosts[i].opened
 		dialing += p.hosts[i].dialing
+		failing = failing && p.hosts[i].err != nil
 	}
 	switch {
 	case opened+dialing == 0:
 		return p.unreachable()
-	case opened == 0 && len(p.waiters) >= capacity:
+	case opened == 0 && failing && len(p.waiters) >= capacity:
 		return fmt.Errorf("Not connected to database: %d lookups wait for a connection already", len(p.waiters))
 	case opened > 0 && len(p.waiters) >= capacity && now.Sub(p.progress) > stallLimit:
 		return fmt.Errorf("Not connected to database: no query has been answered for %d secs", int(now.Sub(p.progress).Seconds()))
@@ -360,12 +361,15 @@ func (p *pool) discard(ctx context.Context, c *pooled) {
 	p.feed(ctx, time.Now())
 }
 
-// drop gives a broken connection back, and closes the idle ones of its host: whatever broke one, a
-// restart of the server most of the time, broke them all.
-func (p *pool) drop(ctx context.Context, c *pooled) {
+// drop gives a connection back that err broke, and closes the idle ones of its host: whatever broke
+// one, a restart of the server most of the time, broke them all.
+func (p *pool) drop(ctx context.Context, c *pooled, err error) {
 	p.mu.Lock()
 	defer p.unlock()
 	h := &p.hosts[c.host]
+	if errors.Is(err, errTimeout) {
+		h.err = err
+	}
 	for _, x := range append(h.idle, c) {
 		h.opened--
 		p.trash = append(p.trash, x.conn)

@@ -210,7 +210,7 @@ func TestPoolFailsOverAtOnceWhenAConnectionBreaks(t *testing.T) {
 	inPool(t, 2, 2, func(t *testing.T, p *pool, f *fakeHosts) {
 		c := take(t, p)
 		f.set(c.host, errors.New("refused"))
-		p.drop(t.Context(), c)
+		p.drop(t.Context(), c, errBroken)
 		start := time.Now()
 		d := take(t, p)
 		if d.host == c.host || time.Since(start) != 0 {
@@ -273,7 +273,7 @@ func TestPoolBacksOffAndRecovers(t *testing.T) {
 			t.Errorf("recovered after %s", d)
 		}
 		f.set(0, errors.New("refused"))
-		p.drop(t.Context(), take(t, p))
+		p.drop(t.Context(), take(t, p), errBroken)
 		n := f.count()
 		if _, err := p.get(t.Context()); err == nil || f.count() != n+1 {
 			t.Errorf("a success did not end the back-off: %v, %d attempts", err, f.count()-n)
@@ -281,8 +281,9 @@ func TestPoolBacksOffAndRecovers(t *testing.T) {
 	})
 }
 
-func TestPoolDoesNotQueueWhileNothingIsConnected(t *testing.T) {
+func TestPoolDoesNotQueueForAServerThatFails(t *testing.T) {
 	inPool(t, 1, 2, func(t *testing.T, p *pool, f *fakeHosts) {
+		p.drop(t.Context(), take(t, p), broken{errTimeout})
 		f.slow[0] = time.Hour
 		results := make(chan error, 10)
 		start := time.Now()
@@ -303,6 +304,27 @@ func TestPoolDoesNotQueueWhileNothingIsConnected(t *testing.T) {
 		}
 		if d := time.Since(start); d > connectTimeout*2 {
 			t.Errorf("the last one waited %s", d)
+		}
+	})
+}
+
+func TestPoolQueuesWhileItConnects(t *testing.T) {
+	inPool(t, 1, 2, func(t *testing.T, p *pool, f *fakeHosts) {
+		f.slow[0] = time.Second
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				c, err := p.get(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				p.put(c)
+			})
+		}
+		all.Wait()
+		if n := f.count(); n > 2 {
+			t.Errorf("%d connections", n)
 		}
 	})
 }
@@ -360,7 +382,7 @@ func TestPoolClosesOldAndBrokenConnections(t *testing.T) {
 		a, b, c := take(t, p), take(t, p), take(t, p)
 		p.put(a)
 		p.put(b)
-		p.drop(t.Context(), c)
+		p.drop(t.Context(), c, errBroken)
 		if f.closed != 3 {
 			t.Errorf("%d connections closed after one broke, want all 3", f.closed)
 		}

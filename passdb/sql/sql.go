@@ -177,7 +177,7 @@ func (d *Driver) ask(ctx context.Context, s *scratch) error {
 			d.pool.put(c)
 			return err
 		}
-		d.pool.drop(ctx, c)
+		d.pool.drop(ctx, c, err)
 		if errors.Is(err, errTimeout) || attempt >= d.attempts || ctx.Err() != nil || !time.Now().Before(until) {
 			return err
 		}

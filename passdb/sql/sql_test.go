@@ -23,8 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // database is what the tests need of a kind of database: a way to run statements and the lines of
 // the passdb's file that lead there.
 type database struct {
-	exec func(tb testing.TB, statements ...string)
-	file string
+	exec   func(tb testing.TB, statements ...string)
+	insert func(tb testing.TB) func(user, password string) // into the table users (u, p)
+	file   string
 }
 
 // sqliteDatabase makes a new database file.
@@ -34,6 +35,18 @@ func sqliteDatabase(tb testing.TB) *database {
 	return &database{
 		file: "driver = sqlite\nconnect = " + path + "\n",
 		exec: func(tb testing.TB, statements ...string) { execSQLite(tb, path, statements...) },
+		insert: func(tb testing.TB) func(user, password string) {
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			tb.Cleanup(func() { db.Close() })
+			return func(user, password string) {
+				if _, err := db.Exec("INSERT INTO users VALUES (?, ?)", user, password); err != nil {
+					tb.Fatalf("%q: %v", user, err)
+				}
+			}
+		},
 	}
 }
 

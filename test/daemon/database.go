@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"os/user"
@@ -22,6 +23,8 @@ type Database struct {
 
 	argv []string
 	proc *Process
+	// quick ends the server without waiting for its clients, where SIGTERM does wait.
+	quick os.Signal
 }
 
 // databaseTimeout bounds making and starting a server.
@@ -104,6 +107,15 @@ func (d *Database) Start(tb testing.TB) {
 // Stop ends the server and its connections.
 func (d *Database) Stop(tb testing.TB) {
 	tb.Helper()
+	if d.quick != nil {
+		if err := d.proc.Signal(d.quick); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			tb.Error(err)
+		}
+		select {
+		case <-d.proc.Done():
+		case <-time.After(stopGrace):
+		}
+	}
 	if err := d.proc.Stop(); err != nil {
 		tb.Errorf("%v\n%s", err, d.proc.Output())
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -12,7 +13,7 @@ func StartPostgres(tb testing.TB, settings ...string) *Database {
 	const owner = "postgres"
 	initdb := Program(tb, newest("/usr/lib/postgresql/*/bin/initdb"))
 	server := Program(tb, newest("/usr/lib/postgresql/*/bin/postgres"))
-	d := &Database{Dir: ShortDir(tb)}
+	d := &Database{Dir: ShortDir(tb), quick: os.Interrupt} // the fast shutdown
 	d.Socket = d.Dir
 	own(tb, owner, d.Dir)
 	data := filepath.Join(d.Dir, "data")
