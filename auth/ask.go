@@ -111,7 +111,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 		t.debug(map[bool]string{true: "cache miss", false: "cache expired"}[rec == nil])
 	}
 	key.generation = t.a.cache.currentGeneration()
-	ans, err := t.query(ctx, e, key)
+	ans, err := t.queryFor(ctx, e, key, rec)
 	if (err != nil || ans.status == passdb.InternalFailure) && rec != nil {
 		if status, o, ok := t.fallBack(ctx, e, rec, j); ok {
 			t.entryError(event.Clean(errorText(ctx, err, ans), 1024))
@@ -119,6 +119,9 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 			return status, o
 		}
 		t.restore(before)
+		if errors.Is(err, errImpatient) {
+			ans, err = t.query(ctx, e, key)
+		}
 	}
 	if err != nil {
 		o := failure(errorText(ctx, err, ans))
@@ -130,6 +133,20 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 	status, o := t.take(ctx, e, ans, j)
 	t.remember(key, ans, status, o.compared)
 	return status, o
+}
+
+// queryFor asks the driver. With a record to fall back to, a database that is down is not waited for.
+func (t *attempt) queryFor(ctx context.Context, e *entry, q question, rec *record) (*answer, error) {
+	if rec == nil || rec.negative || !e.health.down() {
+		return t.query(ctx, e, q)
+	}
+	short, cancel := context.WithTimeoutCause(ctx, patience, errImpatient)
+	defer cancel()
+	ans, err := t.query(short, e, q)
+	if err != nil && context.Cause(short) == errImpatient {
+		err = errImpatient
+	}
+	return ans, err
 }
 
 // fallBack serves an expired record while the database is down. It only ever says yes: that a
@@ -152,13 +169,12 @@ func errorText(ctx context.Context, err error, ans *answer) string {
 
 // take sets an answer's fields and judges it.
 func (t *attempt) take(ctx context.Context, e *entry, ans *answer, j judge) (passdb.Status, outcome) {
-	if ans.stored.present {
-		if t.stored.present || ans.twice {
-			t.entryError("Multiple password values not supported")
-		}
-		if !t.stored.present {
-			t.stored = ans.stored
-		}
+	if ans.twice || ans.stored.present && t.stored.present {
+		t.entryError("Multiple password values not supported")
+	}
+	// What a driver verified is never replaced by a password of default_fields.
+	if ans.stored.present && (!t.stored.present || ans.rec != nil && ans.rec.learned) {
+		t.stored = ans.stored
 	}
 	for _, w := range ans.warnings {
 		t.line(e.Name, event.Warning, event.Clean(w, 1024))

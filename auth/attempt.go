@@ -16,6 +16,8 @@ func (f fault) Error() string { return string(f) }
 const (
 	errEmptyName   = fault("Empty username")
 	errNoLoginUser = fault("Master user login attempted to use empty login username")
+	errImpatient   = fault("Lookup is not answered")
+	errUnanswered  = fault("no answer")
 	errClosed      = fault("the configuration is being replaced")
 	errNoMasters   = fault("Master user login attempted without master passdbs")
 )

@@ -53,9 +53,9 @@ type Reply struct {
 	// added: they are Password and MasterUser here.
 	Fields      passdb.Fields
 	Password    passdb.Secret
-	HasPassword bool // false for challenge mechanisms
+	HasPassword bool // false for challenge mechanisms, and for failures
 	NoDelay     bool
-	Final       []byte // final SASL data for the client, if any
+	Final       []byte // success data for the client, if any (SCRAM, DIGEST-MD5)
 }
 
 // Mechanism is an advertised SASL mechanism.

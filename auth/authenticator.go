@@ -50,6 +50,9 @@ type Authenticator struct {
 // services are the protocols whose chains are built, and thereby checked, at start.
 var services = [...]string{"", "imap", "pop3", "submission", "sieve", "lmtp"}
 
+// maxChains bounds how many services are remembered: their names may come from a peer.
+const maxChains = 64
+
 // New opens the passdbs of a configuration. Its errors have Dovecot's wording
 // ("No passdbs specified in configuration file. PLAIN mechanism needs one").
 func New(o Options) (*Authenticator, error) { return open(o.Config, o.Drivers, o.Events) }
@@ -150,7 +153,9 @@ func (a *Authenticator) chain(service string) (*chain, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	a.chains[service] = c
+	if len(a.chains) < maxChains {
+		a.chains[service] = c
+	}
 	return c, nil
 }
 

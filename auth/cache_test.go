@@ -32,8 +32,11 @@ func (c *counted) CacheVars() []string { return c.vars }
 
 func (c *counted) Lookup(ctx context.Context, r *passdb.Request) (passdb.Result, error) {
 	c.asked.Add(1)
-	if c.before != nil {
-		if err := c.before(ctx); err != nil {
+	c.mu.Lock()
+	before := c.before
+	c.mu.Unlock()
+	if before != nil {
+		if err := before(ctx); err != nil {
 			return passdb.Result{}, err
 		}
 	}
@@ -49,6 +52,13 @@ func (c *counted) set(name string, res passdb.Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.users[name] = res
+}
+
+// hold makes lookups run before first.
+func (c *counted) hold(before func(context.Context) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before = before
 }
 
 func (c *counted) breakDown(down bool) {
@@ -162,6 +172,37 @@ func TestCacheServesWhileTheDatabaseIsDown(t *testing.T) {
 			t.Errorf("log:\n%s", lines)
 		}
 		db.breakDown(false)
+		r.script(t, db, try{"u", "p", "ok", 1}, try{"u", "p", "ok", 0})
+	})
+}
+
+func TestAFrozenDatabaseDoesNotHoldCachedUsersUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := caching()
+		f.settings.AuthCacheTTL = time.Minute
+		db := &counted{users: memory{"u": user("p"), "v": user("p")}}
+		r := newRig(t, f, db)
+		r.script(t, db, try{"u", "p", "ok", 1}, try{"v", "p", "ok", 1})
+		time.Sleep(time.Hour)
+		db.hold(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		var wg sync.WaitGroup
+		login := func(name, password string, want time.Duration, ok bool) {
+			wg.Go(func() {
+				began := time.Now()
+				_, _, reply := r.Start(t.Context(), Request{Mech: "PLAIN", Initial: []byte("\x00" + name + "\x00" + password), HasInitial: true})
+				if reply.OK != ok || !ok && reply.Code != CodeTempFail || time.Since(began) != want {
+					t.Errorf("%s with %s: ok=%v code %v after %v, want %v after %v", name, password, reply.OK, reply.Code, time.Since(began), ok, want)
+				}
+			})
+		}
+		login("x", "p", lookupTimeout, false) // not cached
+		time.Sleep(2 * time.Second)
+		login("u", "p", patience, true)
+		login("v", "p", patience, true)
+		login("v", "bad", lookupTimeout, false) // only the database can say
+		wg.Wait()
+		db.hold(nil)
+		synctest.Wait()
 		r.script(t, db, try{"u", "p", "ok", 1}, try{"u", "p", "ok", 0})
 	})
 }

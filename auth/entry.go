@@ -43,6 +43,7 @@ type entry struct {
 	mechanisms                 []string
 	users                      userFilter
 	vars                       []string // what answers depend on; nil: they are never cached
+	health                     health
 }
 
 func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {

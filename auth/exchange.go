@@ -125,8 +125,10 @@ func (t *attempt) reply(status passdb.Status) *Reply {
 	ok := status == passdb.OK && t.success
 	r := &Reply{
 		OK: ok, User: t.req.User, OrigUser: t.req.OrigUser, MasterUser: t.req.MasterUser,
-		Fields: t.visible(ok), Password: t.password, HasPassword: t.hasPassword,
-		NoDelay: t.noDelay, Final: t.final,
+		Fields: t.visible(ok), NoDelay: t.noDelay,
+	}
+	if ok {
+		r.Password, r.HasPassword, r.Final = t.password, t.hasPassword, t.final
 	}
 	if r.User == "" {
 		r.User = r.OrigUser

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xdg-go/scram"
 
+	"dproxy/conf"
 	"dproxy/passdb"
 )
 
@@ -231,6 +232,26 @@ func TestSCRAM(t *testing.T) {
 				t.Fatalf("the server's proof %q: %v", reply.Final, err)
 			}
 		})
+	}
+}
+
+func TestARefusedLoginShowsNoProof(t *testing.T) {
+	f := &fakeConfig{passdbs: []conf.Passdb{{ResultSuccess: "return"}}}
+	f.settings.AuthMechanisms = "scram-sha-1"
+	r := newRig(t, f, memory{"a": user("secret")})
+	client, err := scram.SHA1.NewClient("a", "secret", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conv := client.NewConversation()
+	first, _ := conv.Step("")
+	x, challenge, _ := r.Start(t.Context(), Request{Mech: "SCRAM-SHA-1", Initial: []byte(first), HasInitial: true})
+	final, err := conv.Step(string(challenge))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, reply := x.Step(t.Context(), []byte(final)); reply.OK || reply.Final != nil {
+		t.Fatalf("%+v", reply)
 	}
 }
 

@@ -104,7 +104,9 @@ func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, err
 // lookup asks the driver itself.
 func (e *entry) lookup(ctx context.Context, r *passdb.Request, verify bool) (*answer, error) {
 	var res passdb.Result
-	var err error
+	var err error = errUnanswered
+	e.health.asked()
+	defer func() { e.health.answered(err == nil && res.Status != passdb.InternalFailure) }()
 	if verify {
 		res, err = e.verifier.Verify(ctx, r, r.Password)
 	} else {
