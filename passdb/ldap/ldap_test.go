@@ -216,7 +216,7 @@ func TestLookup_pass_attrs_grammar(t *testing.T) {
 		{"nobody it points to", "@boss=%{ldap:manager},mail@boss=bossmail,=p=%{ldap:telephoneNumber@boss:none}", "boss", "ok p=none"},
 		{"a changed user counts from there on", "=u1=%u,mail=user,=u2=%u,=d=%d,=o=%{orig_user}", "a", "ok u1=a user=a@ex.org u2=a@ex.org d=ex.org o=a"},
 		{"an attribute names an attribute", "!telephoneNumber,=q=%{ldap_ptr:cn},=r=%{ldap_ptr:sn:none}", "boss", "ok q=42 r=none"},
-		{"an earlier field", "description=forward_x,=k=%{passdb:forward_x}", "boss", "ok k="},
+		{"an earlier field", "telephoneNumber=forward_x,=k=%{passdb:forward_x}", "boss", "ok forward_x=42 k=42"},
 		{"two passwords", "userPassword=password,cn=password", "boss", "ok password=bosspw password=telephoneNumber"},
 		{"no scheme", "userPassword=password_noscheme", "boss", "ok password=bosspw"},
 		{"no attributes", "", "a", "ok"},

@@ -90,6 +90,9 @@ func (p *pool) close() {
 // answer, the request is made again elsewhere: requests change nothing in the directory. The error is a
 // *downError when no server answered.
 func (p *pool) do(ctx context.Context, request func(*ldap.Conn) error) error {
+	if err := ctx.Err(); err != nil {
+		return &downError{err}
+	}
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()

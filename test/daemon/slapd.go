@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // Directory is an OpenLDAP server on loopback with entries of its own. It can be stopped, frozen and started again on
@@ -113,8 +115,35 @@ func (d *Directory) Stop(tb testing.TB) {
 	}
 }
 
-// Signal sends a signal to the server: SIGSTOP freezes it, SIGCONT thaws it.
-func (d *Directory) Signal(tb testing.TB, s os.Signal) {
+// Freeze stops the server where it is until Thaw: the kernel still takes connections for it, and it answers nothing.
+func (d *Directory) Freeze(tb testing.TB) {
+	tb.Helper()
+	d.signal(tb, syscall.SIGSTOP)
+	tasks := filepath.Join("/proc", strconv.Itoa(d.proc.PID()), "task", "*", "stat")
+	for stopped := false; !stopped; time.Sleep(time.Millisecond) { // the signal is no barrier
+		paths, err := filepath.Glob(tasks)
+		if err != nil || len(paths) == 0 {
+			tb.Fatalf("no threads at %s: %v", tasks, err)
+		}
+		stopped = true
+		for _, p := range paths {
+			text, err := os.ReadFile(p)
+			if err != nil {
+				continue // the thread has ended
+			}
+			_, state, _ := strings.Cut(string(text), ") ")
+			stopped = stopped && strings.HasPrefix(state, "T")
+		}
+	}
+}
+
+// Thaw lets a frozen server go on.
+func (d *Directory) Thaw(tb testing.TB) {
+	tb.Helper()
+	d.signal(tb, syscall.SIGCONT)
+}
+
+func (d *Directory) signal(tb testing.TB, s os.Signal) {
 	tb.Helper()
 	if err := d.proc.Signal(s); err != nil {
 		tb.Fatal(err)
