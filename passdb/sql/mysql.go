@@ -243,7 +243,7 @@ func (c *mysqlConn) execute(ctx context.Context, st driver.Stmt, args []string, 
 		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: s})
 	}
 	if n := st.NumInput(); n != len(args) {
-		return refused{fmt.Errorf("the query has %d parameters and not %d: it must hold no question query.Mark outside quotes", n, len(args))}
+		return refused{fmt.Errorf("the query has %d parameters and not %d: it must hold no question mark outside quotes", n, len(args))}
 	}
 	rows, err := st.(driver.StmtQueryContext).QueryContext(ctx, c.args)
 	clear(c.args)

@@ -355,3 +355,9 @@ func restartServer(t *testing.T, db *database, d *daemon.Database) {
 		}
 	}
 }
+
+func BenchmarkPostgreSQL(b *testing.B) {
+	db, _ := postgresDatabase(b)
+	db.exec(b, strings.ReplaceAll(strings.Replace(proxySchema, "user ", "\"user\" ", 1), "(user)", "(\"user\")"), "INSERT INTO proxy VALUES ('john', '192.168.0.1', 'x')")
+	benchmark(b, db.open(b, strings.Replace(proxyQuery, "WHERE user", "WHERE proxy.user", 1)))
+}

@@ -191,7 +191,7 @@ func (p *pool) takeIdle(ctx context.Context, now time.Time) *pooled {
 			p.trash = append(p.trash, c.conn)
 		}
 		if h.opened+h.dialing == 0 && len(p.hosts) > 1 && !now.Before(h.retry) && p.connected() {
-			p.dial(ctx, n)
+			p.dial(ctx, n, 0)
 		}
 	}
 	return nil
@@ -206,13 +206,18 @@ func (p *pool) connected() bool {
 	return false
 }
 
-// grow starts to connect to the host with the fewest connections, if that can help anybody.
+// grow starts to connect to the host with the fewest connections, if that can help anybody. When
+// there is no connection at all and a host may be tried in a moment, lookups wait for that moment.
 func (p *pool) grow(ctx context.Context, now time.Time) {
-	best, dialing := -1, 0
+	best, soonest, opened, dialing := -1, -1, 0, 0
 	for i := range p.hosts {
 		n := (p.turn + i) % len(p.hosts)
 		h := &p.hosts[n]
+		opened += h.opened
 		dialing += h.dialing
+		if soonest < 0 || h.retry.Before(p.hosts[soonest].retry) {
+			soonest = n
+		}
 		if h.opened+h.dialing >= p.limit || now.Before(h.retry) {
 			continue
 		}
@@ -220,8 +225,13 @@ func (p *pool) grow(ctx context.Context, now time.Time) {
 			best = n
 		}
 	}
-	if best >= 0 && dialing <= len(p.waiters) {
-		p.dial(ctx, best)
+	switch {
+	case best >= 0 && dialing <= len(p.waiters):
+		p.dial(ctx, best, 0)
+	case best < 0 && opened+dialing == 0:
+		if wait := p.hosts[soonest].retry.Sub(now); wait <= firstDelay {
+			p.dial(ctx, soonest, wait)
+		}
 	}
 }
 
@@ -271,17 +281,25 @@ func (p *pool) unreachable() error {
 	return errors.New(text)
 }
 
-// dial connects to a host in a goroutine that the pool owns. It outlives the lookup that began it:
-// others may be waiting.
-func (p *pool) dial(ctx context.Context, n int) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+// dial connects to a host after a wait, in a goroutine that the pool owns. It outlives the lookup
+// that began it: others may be waiting.
+func (p *pool) dial(ctx context.Context, n int, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+connectTimeout)
 	d := &dial{cancel}
 	p.dials[d] = struct{}{}
 	p.hosts[n].dialing++
 	p.running.Go(func() {
+		defer cancel()
+		if wait > 0 {
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done(): // the pool is closed
+			}
+		}
 		c, err := p.open(ctx, n)
 		p.dialed(ctx, d, n, grant{&pooled{conn: c, host: n}, err})
-		cancel()
 	})
 }
 

@@ -219,16 +219,22 @@ func TestPoolFailsOverAtOnceWhenAConnectionBreaks(t *testing.T) {
 	})
 }
 
-func TestPoolTellsAtOnceWhenNoHostIsThere(t *testing.T) {
+func TestPoolTellsWhenNoHostIsThere(t *testing.T) {
 	inPool(t, 2, 2, func(t *testing.T, p *pool, f *fakeHosts) {
 		f.set(0, errors.New("a: refused"))
 		f.set(1, errors.New("b: no route"))
 		start := time.Now()
-		_, err := p.get(t.Context())
-		if err == nil || err.Error() != "Not connected to database: a: refused; b: no route" {
-			t.Errorf("got %v", err)
+		for p.hosts[0].delay <= firstDelay || p.hosts[1].delay <= firstDelay {
+			_, err := p.get(t.Context())
+			if err == nil || err.Error() != "Not connected to database: a: refused; b: no route" {
+				t.Errorf("got %v", err)
+			}
+			synctest.Wait()
 		}
-		n := f.count()
+		if d := time.Since(start); d > 3*firstDelay {
+			t.Errorf("the first lookups took %s", d)
+		}
+		start, n := time.Now(), f.count()
 		for range 100 {
 			if _, err := p.get(t.Context()); err == nil {
 				t.Error("a connection to a host that is down")
@@ -236,6 +242,21 @@ func TestPoolTellsAtOnceWhenNoHostIsThere(t *testing.T) {
 		}
 		if f.count() != n || time.Since(start) != 0 {
 			t.Errorf("%d more attempts to connect, %s", f.count()-n, time.Since(start))
+		}
+	})
+}
+
+func TestPoolWaitsForAServerThatIsBackInAMoment(t *testing.T) {
+	inPool(t, 1, 5, func(t *testing.T, p *pool, f *fakeHosts) {
+		f.set(0, errors.New("refused"))
+		go func() {
+			time.Sleep(firstDelay / 2)
+			f.set(0, nil)
+		}()
+		start := time.Now()
+		p.put(take(t, p))
+		if d := time.Since(start); d > firstDelay {
+			t.Errorf("took %s", d)
 		}
 	})
 }
@@ -275,7 +296,7 @@ func TestPoolBacksOffAndRecovers(t *testing.T) {
 		f.set(0, errors.New("refused"))
 		p.drop(t.Context(), take(t, p), errBroken)
 		n := f.count()
-		if _, err := p.get(t.Context()); err == nil || f.count() != n+1 {
+		if _, err := p.get(t.Context()); err == nil || f.count() != n+2 {
 			t.Errorf("a success did not end the back-off: %v, %d attempts", err, f.count()-n)
 		}
 	})

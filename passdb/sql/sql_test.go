@@ -126,12 +126,14 @@ const proxySchema = `CREATE TABLE proxy (
   PRIMARY KEY (user)
 )`
 
+const proxyQuery = "SELECT NULL AS password, 'Y' as nopassword, host, destuser, 'Y' AS proxy FROM proxy WHERE user = '%u'"
+
 func TestWikiPasswordForwarding(t *testing.T) {
 	db := sqliteDatabase(t)
 	db.exec(t, proxySchema,
 		"INSERT INTO proxy VALUES ('john', '192.168.0.1', '')",
 		"INSERT INTO proxy VALUES ('joe', '192.168.0.2', 'joe@example.com')")
-	d := db.open(t, "SELECT NULL AS password, 'Y' as nopassword, host, destuser, 'Y' AS proxy FROM proxy WHERE user = '%u'")
+	d := db.open(t, proxyQuery)
 	for user, want := range map[string]string{
 		"john": "ok nopassword=Y host=192.168.0.1 destuser= proxy=Y",
 		"joe":  "ok nopassword=Y host=192.168.0.2 destuser=joe@example.com proxy=Y",
@@ -352,12 +354,15 @@ func TestLookupsAtTheSameTime(t *testing.T) {
 func BenchmarkSQLite(b *testing.B) {
 	db := sqliteDatabase(b)
 	db.exec(b, proxySchema, "INSERT INTO proxy VALUES ('john', '192.168.0.1', 'x')")
-	d := db.open(b, "SELECT NULL AS password, 'Y' as nopassword, host, destuser, 'Y' AS proxy FROM proxy WHERE user = '%u'")
-	benchmark(b, d)
+	benchmark(b, db.open(b, proxyQuery))
 }
 
 func benchmark(b *testing.B, d passdb.Driver) {
+	b.Helper()
 	r := request("john")
+	if got := lookup(b, d, "john"); got != "ok nopassword=Y host=192.168.0.1 destuser=x proxy=Y" {
+		b.Fatal(got)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		res, err := d.Lookup(b.Context(), r)
