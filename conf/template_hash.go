@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	//lint:ignore SA1019 %{md4:variable} asks for it
 	"golang.org/x/crypto/md4"
 )
 

@@ -21,8 +21,10 @@ func TestLogFormat(t *testing.T) {
 		vars                   map[string]string
 		want                   string
 	}{
-		{"the default with all values", "%$: %s", defaultElements, full,
-			"Login: user=<a>, method=PLAIN, rip=192.0.2.7, lip=192.0.2.1, TLS, session=<SID>"},
+		{
+			"the default with all values", "%$: %s", defaultElements, full,
+			"Login: user=<a>, method=PLAIN, rip=192.0.2.7, lip=192.0.2.1, TLS, session=<SID>",
+		},
 		{"empty elements are dropped, the user stays", "%$: %s", defaultElements, none, "Login: user=<>"},
 		{"a modified user name stays too", "%$: %s", "a=%5.3Ln b=%d c=%{user}", none, "Login: a="},
 		{"an element with a function stays", "%$: %s", "host=%{passdb:host}", none, "Login: host="},
