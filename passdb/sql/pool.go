@@ -16,6 +16,8 @@ const (
 	connectTimeout = 5 * time.Second
 	// queryTimeout bounds one query. Dovecot waits 60 s; a login has lost its client by then.
 	queryTimeout = 10 * time.Second
+	// fairTime is how long a server must have had for a query before its silence counts against it.
+	fairTime = 2 * time.Second
 	// A host that cannot be reached is left alone for firstDelay, then twice as long each time.
 	// Dovecot goes up to half an hour, which a recovered database must not be made to wait.
 	firstDelay = 200 * time.Millisecond

@@ -155,18 +155,21 @@ func (d *Driver) Lookup(ctx context.Context, r *passdb.Request) (passdb.Result, 
 
 // ask runs the query on one connection after another until one is not broken.
 func (d *Driver) ask(ctx context.Context, s *scratch) error {
-	until := time.Now().Add(queryTimeout)
+	now := time.Now()
+	until := now.Add(queryTimeout)
 	if t, ok := ctx.Deadline(); ok && t.Before(until) {
 		until = t
 	}
-	ctx, cancel := context.WithDeadline(ctx, until)
+	// A query begun at the last moment would only break its connection.
+	wait, cancel := context.WithDeadline(ctx, until.Add(now.Sub(until)/5))
 	defer cancel()
 	steady := context.WithoutCancel(ctx)
 	for attempt := 1; ; attempt++ {
-		c, err := d.pool.get(ctx)
+		c, err := d.pool.get(wait)
 		if err != nil {
 			return err
 		}
+		begun := time.Now()
 		c.deadline(until)
 		err = d.run(steady, c, s)
 		switch {
@@ -176,9 +179,12 @@ func (d *Driver) ask(ctx context.Context, s *scratch) error {
 		case !errors.Is(err, errBroken):
 			d.pool.put(c)
 			return err
+		case errors.Is(err, errTimeout) && until.Sub(begun) < fairTime:
+			d.pool.discard(ctx, c) // says nothing about the server
+			return err
 		}
 		d.pool.drop(ctx, c, err)
-		if errors.Is(err, errTimeout) || attempt >= d.attempts || ctx.Err() != nil || !time.Now().Before(until) {
+		if errors.Is(err, errTimeout) || attempt >= d.attempts || wait.Err() != nil {
 			return err
 		}
 		s.answer.reset()
