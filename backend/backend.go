@@ -12,6 +12,7 @@ package backend
 
 import (
 	"net/netip"
+	"time"
 
 	"dproxy/event"
 	"dproxy/route"
@@ -59,10 +60,14 @@ type Error struct {
 	canceled bool
 	// dial: there was no connection; ours: for want of something on this host.
 	dial, ours bool
+	err        error // beneath it, of a connect or a TLS handshake
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Text }
+
+// Unwrap returns the error of the connect or of the TLS handshake that failed, if it was one of them.
+func (e *Error) Unwrap() error { return e.err }
 
 // Canceled tells that the login was given up from our side.
 func (e *Error) Canceled() bool { return e.canceled }
@@ -110,6 +115,9 @@ type Identity struct {
 	// Hostname is what this host calls itself in EHLO and LHLO. Helo is the client's EHLO or LHLO
 	// argument, "" when there was none, and Proto its protocol in XCLIENT's words: SMTP, ESMTP or LMTP.
 	Hostname, Helo, Proto string
+	// Login and Timeout are what a trusted client of LMTP said in XCLIENT's fields of these names.
+	Login   string
+	Timeout time.Duration
 	// Of the client's TLS connection, "" without one: the version as in TLSv1.3, the cipher, and the
 	// server name it asked for.
 	TLSVersion, TLSCipher, ServerName string

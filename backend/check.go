@@ -6,13 +6,9 @@ import (
 	"dproxy/wire"
 )
 
-// check refuses what must never reach a backend: a hop count that is used up, and bytes that would end
-// a line or a field of a protocol. Fronts have refused such bytes from clients; these come from a
+// check refuses what must never reach a backend: bytes that would end a line or a field of a protocol. Fronts have refused such bytes from clients; these come from a
 // passdb, or past a front.
 func (l *Login) check() *Error {
-	if l.Identity.TTL <= maxTTL {
-		return &Error{Kind: RemoteConfig, Text: "TTL reached zero - proxies appear to be looping?"}
-	}
 	t := &l.Target
 	for _, x := range []struct{ name, value string }{
 		{"user name", t.User},
@@ -20,6 +16,7 @@ func (l *Login) check() *Error {
 		{"master user name", t.Master},
 		{"session id", l.Identity.Session},
 		{"EHLO name", l.Identity.Helo},
+		{"XCLIENT login", l.Identity.Login},
 	} {
 		if wire.HasControl(x.value) {
 			return &Error{Kind: Internal, Text: "the " + x.name + " has control characters, which are not sent to a backend"}

@@ -82,6 +82,16 @@ func (c *Conn) Send(text string) error {
 	return err
 }
 
+// Limit gives what is read and written from now on a time limit. It does not revive a connection whose
+// context was canceled.
+func (c *Conn) Limit(d time.Duration) error {
+	err := c.tcp.SetDeadline(time.Now().Add(d))
+	if c.ctx.Err() != nil {
+		return c.tcp.SetDeadline(time.Unix(1, 0))
+	}
+	return err
+}
+
 // Report logs a line about the backend that does not end the login.
 func (c *Conn) Report(text string) {
 	c.run.dialer.events.Emit(event.ProxyLine{Client: c.run.client, Target: c.run.target.Event(), Level: event.Error, Text: event.Clean(text, 300)})

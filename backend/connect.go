@@ -141,6 +141,9 @@ func (r *run) report(err *Error, again bool) {
 
 // attempt makes one connection and runs the handshake on it.
 func (r *run) attempt(hs Handshake) (*Conn, Welcome, *Error) {
+	if r.login.Identity.TTL <= maxTTL {
+		return nil, Welcome{}, &Error{Kind: RemoteConfig, Text: "TTL reached zero - proxies appear to be looping?"}
+	}
 	c, failure := r.open(time.Now().Add(r.login.Target.Timeout))
 	if failure != nil {
 		return nil, Welcome{}, failure
@@ -193,7 +196,7 @@ func (r *run) open(deadline time.Time) (*Conn, *Error) {
 }
 
 // Open makes one connection without a login, for a protocol that has none (LMTP). The target's timeout
-// has been set as the connection's deadline; the caller sets others. A canceled ctx ends what is read and
+// has been set as the connection's deadline; Limit sets others. A canceled ctx ends what is read and
 // written. The error is an *Error and has not been logged.
 func (d *Dialer) Open(ctx context.Context, l *Login, client event.Client) (*Conn, error) {
 	r := newRun(ctx, d, l, client)

@@ -155,7 +155,7 @@ func (r *run) dialError(addr netip.AddrPort, err error) *Error {
 	if errors.As(err, &f) {
 		local = f.local
 	}
-	return &Error{Kind: Connect, dial: true, ours: ours(err), Text: fmt.Sprintf("connect(%s, %d) failed: %s (%s)", addr.Addr(), addr.Port(), text, r.after(local))}
+	return &Error{Kind: Connect, dial: true, ours: ours(err), err: err, Text: fmt.Sprintf("connect(%s, %d) failed: %s (%s)", addr.Addr(), addr.Port(), text, r.after(local))}
 }
 
 // addrText is an address as Dovecot prints it, IPv6 without brackets.

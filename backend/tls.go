@@ -64,6 +64,11 @@ func (c *Conn) startTLS() error {
 	return nil
 }
 
+func (e *Error) because(err error) *Error {
+	e.err = err
+	return e
+}
+
 // tlsError classes a failed handshake. A certificate that does not verify is final: another attempt
 // would only get it again (Dovecot 2.4.2; 2.3 tries three times more).
 func (c *Conn) tlsError(err error) error {
@@ -73,13 +78,13 @@ func (c *Conn) tlsError(err error) error {
 	switch {
 	case errors.As(err, &ce):
 		e := c.disconnected("Connection closed: " + event.Clean(ce.Error(), 400))
-		e.final, e.certificate = true, true
+		e.final, e.certificate, e.err = true, true, ce
 		return e
 	case c.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &errno), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return err // Failure words them
 	case errors.As(err, &record):
 		// OpenSSL's words, which log watchers look for.
-		return c.disconnected("Connection closed: SSL_connect() failed: error:0A00010B:SSL routines::wrong version number")
+		return c.disconnected("Connection closed: SSL_connect() failed: error:0A00010B:SSL routines::wrong version number").because(err)
 	}
-	return c.disconnected("Connection closed: SSL_connect() failed: " + event.Clean(strings.TrimPrefix(err.Error(), "tls: "), 300))
+	return c.disconnected("Connection closed: SSL_connect() failed: " + event.Clean(strings.TrimPrefix(err.Error(), "tls: "), 300)).because(err)
 }

@@ -40,6 +40,7 @@ type Server struct {
 //	R: "TEXT"    send exactly these bytes, with Go escapes
 //	C: REGEXP    read a line that matches as a whole
 //	N: COUNT     read COUNT bytes and ignore them
+//	B: "TEXT"    read exactly these bytes, with Go escapes
 //	TLS NAME     be the server of a TLS handshake, with the certificate NAME (good, rogue, other)
 //	FAILTLS NAME the same, for a client that gives up
 //	HEADER       read one PROXY header of version 1 or 2, checked by a C: step behind it
@@ -137,6 +138,19 @@ func (p *player) step(step string) error {
 		return err
 	case "C:":
 		return p.expect(arg)
+	case "B:":
+		text, err := strconv.Unquote(arg)
+		if err != nil {
+			return err
+		}
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(p.r, got); err != nil {
+			return err
+		}
+		if string(got) != text {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
 	case "N:":
 		n, err := strconv.Atoi(arg)
 		if err != nil {
