@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"dproxy/conf"
 )
@@ -69,6 +70,19 @@ func ready() {
 	_, _ = io.WriteString(w, "ready\n")
 	_ = w.Close()
 	_ = os.Unsetenv(readyFD)
+	detach()
+}
+
+// detach lets go of the terminal or pipe that the start came from: whoever waits for its end must not wait for ours.
+func detach() {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer null.Close()
+	for fd := range 3 {
+		_ = unix.Dup3(int(null.Fd()), fd, 0)
+	}
 }
 
 // pidFile is where Dovecot keeps its master's process id.

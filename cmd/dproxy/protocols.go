@@ -7,6 +7,8 @@ import (
 	imapfront "dproxy/login/imap"
 	pop3front "dproxy/login/pop3"
 	"dproxy/passdb"
+	passdbimap "dproxy/passdb/imap"
+	"dproxy/passdb/ldap"
 	"dproxy/passdb/passwdfile"
 	"dproxy/passdb/sql"
 	"dproxy/passdb/static"
@@ -31,6 +33,10 @@ func drivers() map[string]passdb.Factory {
 	return map[string]passdb.Factory{
 		"static":      static.New,
 		"passwd-file": passwdfile.New,
+		"passwd":      passwdfile.NewPasswd,
+		"shadow":      passwdfile.NewShadow,
 		"sql":         sql.New,
+		"ldap":        ldap.New,
+		"imap":        passdbimap.New,
 	}
 }

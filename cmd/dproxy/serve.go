@@ -153,7 +153,7 @@ func (a *app) run(signals <-chan os.Signal) {
 		case syscall.SIGUSR1:
 			a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
 		default:
-			a.say(event.Warning, fmt.Sprintf("Killed with signal %d (by pid=? uid=? code=?)", s.(syscall.Signal)))
+			a.say(event.Warning, fmt.Sprintf("Killed with signal %d", s.(syscall.Signal)))
 			a.stop()
 			return
 		}
