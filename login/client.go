@@ -80,6 +80,7 @@ type Client struct {
 	why    session.Reason
 	cancel context.CancelFunc // of what the client's goroutine waits for, beside input
 	gone   bool               // the client left while nobody read
+	busy   bool               // with what has to come to its end, see Finish
 }
 
 // phase is what the client's goroutine is at, for the words of an end by time-out.
@@ -267,6 +268,9 @@ func (c *Client) End(why session.Reason) {
 		return
 	}
 	c.state, c.why = clientEnding, why
+	if c.busy {
+		return
+	}
 	_ = c.tcp.SetDeadline(time.Unix(1, 0)) // wakes the goroutine; a closed socket has none to wake
 	if c.cancel != nil {
 		c.cancel()
@@ -314,7 +318,7 @@ func (c *Client) close() {
 // login time. The client is not read meanwhile, but its leaving is noticed. done ends the wait; its
 // error says why the connection must end.
 func (c *Client) within(t time.Time) (ctx context.Context, done func() error) {
-	end := c.began.Add(loginTime)
+	end := c.loginEnd()
 	if t.After(end) {
 		t = end
 	}

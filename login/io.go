@@ -31,6 +31,9 @@ func (s source) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	room := maxReceived - c.received
+	if c.standalone() {
+		room = len(p)
+	}
 	if room <= 0 {
 		return 0, &End{Log: "Too much input before login", Label: "input_limit", Linger: true}
 	}

@@ -28,6 +28,9 @@ func (c *Client) end(err error) {
 	c.farewell(e)
 	client := c.event()
 	text := "Disconnected: " + e.Log + " " + c.detail()
+	if s, ok := c.front.(Standalone); ok {
+		client.Line, text = nil, s.Ended(e)
+	}
 	c.close()
 	c.server.Events.Emit(event.Disconnected{Client: client, Text: text, Reason: e.Label})
 }

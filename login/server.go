@@ -91,6 +91,10 @@ func (s *Server) serve(c *Client) {
 		c.end(err)
 		return
 	}
+	if f, ok := c.front.(Standalone); ok {
+		c.end(f.Serve())
+		return
+	}
 	for {
 		cred, err := c.front.Credentials()
 		if err != nil {

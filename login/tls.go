@@ -55,7 +55,7 @@ func (c *Client) handshake(until time.Time) error {
 	if c.profile.tls == nil {
 		return &End{Bye: Bye{ByeInternal, "TLS initialization failed."}, Log: "TLS initialization failed.", Label: "tls_init"}
 	}
-	if end := c.began.Add(loginTime); until.After(end) {
+	if end := c.loginEnd(); until.After(end) {
 		until = end
 	}
 	if err := c.limit(until); err != nil {
@@ -84,7 +84,7 @@ func (c *Client) handshake(until time.Time) error {
 	done.Version, done.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
 	done.Client = c.quietEvent()
 	c.server.Events.Emit(done)
-	return c.limit(c.began.Add(loginTime))
+	return c.limit(c.loginEnd())
 }
 
 // handshakeEnd says why a connection ends with its handshake.

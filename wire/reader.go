@@ -131,3 +131,11 @@ func (r *Reader) fill(want int) error {
 	}
 	return io.ErrNoProgress
 }
+
+// Grow makes the Reader take up to n bytes at once from now on, for a protocol that carries much.
+func (r *Reader) Grow(n int) {
+	if len(r.buf) < n {
+		b := make([]byte, n)
+		r.from, r.to, r.buf = 0, copy(b, r.buf[r.from:r.to]), b
+	}
+}
