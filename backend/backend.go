@@ -105,6 +105,9 @@ func (e *Error) label() string {
 	return e.Kind.String()
 }
 
+// Client is what reports know of a client.
+type Client = event.Client
+
 // Identity is what the backend is told of the client.
 type Identity struct {
 	Session       string

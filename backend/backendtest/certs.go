@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -76,3 +78,22 @@ func (s *Server) CA() string { return s.certs.CA }
 
 // Get returns a certificate by its name.
 func (c *Certs) Get(name string) tls.Certificate { return c.byName[name] }
+
+// Files writes a certificate and its key as PEM files and returns their paths.
+func (c *Certs) Files(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	pair := c.byName[name]
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(file, kind string, b []byte) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", pair.Certificate[0]), write("key.pem", "PRIVATE KEY", der)
+}

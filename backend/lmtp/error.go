@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"dproxy/backend"
-	"dproxy/event"
 	"dproxy/route"
 	"dproxy/wire"
 )
@@ -62,7 +61,7 @@ func (s *Session) fail(k Kind, text string) *Error {
 
 // refusal ends the session with the backend's own word.
 func (s *Session) refusal(r wire.Reply) *Error {
-	e := s.fail(Refused, event.Clean(r.Text(), 300))
+	e := s.fail(Refused, backend.Excerpt(r.Text()))
 	e.Reply = r
 	return e
 }
@@ -117,5 +116,5 @@ func tlsError(err error, address string) *Error {
 	if errors.As(err, &be) && be.Unwrap() != nil {
 		text = be.Unwrap().Error()
 	}
-	return &Error{Kind: Connect, Text: "SSL handshake to " + address + " failed: " + event.Clean(text, 400), address: address}
+	return &Error{Kind: Connect, Text: "SSL handshake to " + address + " failed: " + backend.Excerpt(text), address: address}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"dproxy/backend"
-	"dproxy/event"
 	"dproxy/route"
 	"dproxy/wire"
 )
@@ -44,7 +43,7 @@ type Session struct {
 // Dial connects, greets, and tells the backend of the client with XCLIENT where it is listed. The
 // target's timeout bounds all of it. l.Identity.TTL-1 is the hop count that is sent. The error is an
 // *Error.
-func Dial(ctx context.Context, d *backend.Dialer, l *backend.Login, client event.Client) (*Session, error) {
+func Dial(ctx context.Context, d *backend.Dialer, l *backend.Login, client backend.Client) (*Session, error) {
 	c, err := d.Open(ctx, l, client)
 	if err != nil {
 		return nil, dialError(err, l.Target)
@@ -217,7 +216,7 @@ func (s *Session) reply() (wire.Reply, *Error) {
 		}
 	}
 	if r.Code == 421 {
-		return r, s.fail(Lost, "Remote closed connection: "+event.Clean(r.Wire(), 300))
+		return r, s.fail(Lost, "Remote closed connection: "+backend.Excerpt(r.Wire()))
 	}
 	return r, nil
 }
