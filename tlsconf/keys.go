@@ -64,13 +64,15 @@ func decrypt(key []byte, password string) ([]byte, error) {
 	if block.Type == "ENCRYPTED PRIVATE KEY" {
 		return nil, errors.New("keys encrypted in PKCS#8 format can't be read; store the key without a password (openssl pkey -in KEY -out NEW)")
 	}
-	if !x509.IsEncryptedPEMBlock(block) { //nolint:staticcheck // the format that ssl_key_password is used with
+	//lint:ignore SA1019 the format that ssl_key_password is used with
+	if !x509.IsEncryptedPEMBlock(block) {
 		return key, nil
 	}
 	if password == "" {
 		return nil, errors.New("SSL private key file is password protected, but password isn't given")
 	}
-	der, err := x509.DecryptPEMBlock(block, []byte(password)) //nolint:staticcheck // as above
+	//lint:ignore SA1019 as above
+	der, err := x509.DecryptPEMBlock(block, []byte(password))
 	if err != nil {
 		return nil, errors.New("Couldn't parse private SSL key (maybe ssl_key_password is wrong?)")
 	}

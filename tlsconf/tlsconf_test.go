@@ -254,7 +254,8 @@ func TestALPN(t *testing.T) {
 func TestServerCertificates(t *testing.T) {
 	good, other := issue(t, spec{cn: "a", rsa: true}), issue(t, spec{cn: "b"})
 	block, _ := pem.Decode([]byte(good.priv))
-	enc, err := x509.EncryptPEMBlock(rand.Reader, "PRIVATE KEY", block.Bytes, []byte("pw"), x509.PEMCipherAES256) //nolint:staticcheck // what ssl_key_password is used with
+	//lint:ignore SA1019 what ssl_key_password is used with
+	enc, err := x509.EncryptPEMBlock(rand.Reader, "PRIVATE KEY", block.Bytes, []byte("pw"), x509.PEMCipherAES256)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-crypt/x/crypt"
 	"github.com/go-crypt/x/yescrypt"
 	"golang.org/x/crypto/bcrypt"
+	//lint:ignore SA1019 stored passwords are made with it
 	"golang.org/x/crypto/md4"
 	"golang.org/x/crypto/scrypt"
 )

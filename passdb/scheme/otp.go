@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	//lint:ignore SA1019 stored passwords are made with it
 	"golang.org/x/crypto/md4"
 )
 

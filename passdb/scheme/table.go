@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	//lint:ignore SA1019 stored passwords are made with it
 	"golang.org/x/crypto/md4"
 )
 

@@ -52,7 +52,7 @@ func (t target) login(n int) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.until("* OK"); err == nil {
+	if _, err = c.until("* OK"); err == nil {
 		err = c.command(fmt.Sprintf("a LOGIN user%d secret", n), "a OK")
 	}
 	if err != nil {
