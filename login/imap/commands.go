@@ -86,11 +86,11 @@ func (f *front) run() (ready bool, err error) {
 	if http, err := f.in.httpRequest(tag); err != nil || http {
 		return false, orHTTP(err)
 	}
-	name, _, err := f.in.word(anyByte)
+	name, ok, err := f.in.word(nameByte)
 	if err != nil {
 		return false, err
 	}
-	if len(name) == 0 {
+	if !ok || len(name) == 0 {
 		return false, errBad
 	}
 	cmd, known := lookup(name)

@@ -46,7 +46,9 @@ func (s *idState) read() error {
 	switch k, value, err := s.front.in.next(); {
 	case err != nil:
 		return err
-	case k == nothing && value == "", k == atom && equalFold(value, "NIL"):
+	case k == nothing && value == ")":
+		return errUnexpectedParen
+	case k == nothing, k == atom && equalFold(value, "NIL"):
 		return nil
 	case k != list:
 		return errInvalidID
@@ -95,7 +97,12 @@ func (s *idState) item() (v idItem, end bool, err error) {
 	return idItem{text: value}, false, nil
 }
 
-const errMissingParen = syntaxError("Missing ')'")
+// What is wrong with parentheses.
+const (
+	errMissingParen    = syntaxError("Missing ')'")
+	errUnexpectedParen = syntaxError("Unexpected ')'")
+	errManyParens      = syntaxError("Too many '('")
+)
 
 // nested reads a list that has no place here, to know what to say about it.
 func (s *idState) nested() error {
@@ -105,7 +112,7 @@ func (s *idState) nested() error {
 		case err != nil:
 			return err
 		case k == list:
-			return syntaxError("Too many '('")
+			return errManyParens
 		case k == nothing && value == "":
 			return errMissingParen
 		case k == nothing:

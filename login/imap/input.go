@@ -72,6 +72,9 @@ func tagByte(b byte) bool {
 	return b > ' ' && b < 0x7f && strings.IndexByte(`+(){"%*\]`, b) < 0
 }
 
+// nameByte tells what a command's name may have.
+func nameByte(b byte) bool { return b == '+' || tagByte(b) }
+
 // anyByte is for words that are judged later.
 func anyByte(byte) bool { return true }
 
@@ -118,18 +121,18 @@ func (in *input) args(keep bool) (a args, err error) {
 			return a, err
 		case k == nothing && value == ")":
 			if !open {
-				return a, syntaxError("Unexpected ')'")
+				return a, errUnexpectedParen
 			}
 			open = false
 			continue
 		case k == nothing:
 			if open {
-				return a, syntaxError("Missing ')'")
+				return a, errMissingParen
 			}
 			return a, nil
 		case k == list:
 			if lists++; lists > 1 {
-				return a, syntaxError("Too many '('")
+				return a, errManyParens
 			}
 			open, a.lists = true, true
 			a.n++
@@ -196,6 +199,13 @@ func (in *input) next() (k kind, value string, err error) {
 	}
 }
 
+// wrong is a syntax error i bytes ahead. What lies before it is taken, so that only the rest of the
+// line has to be skipped.
+func (in *input) wrong(i int, text string) error {
+	in.take(i)
+	return syntaxError(text)
+}
+
 func (in *input) atom() (string, error) {
 	for i := 0; ; i++ {
 		b, err := in.at(i)
@@ -207,9 +217,9 @@ func (in *input) atom() (string, error) {
 			in.take(i)
 			return value, nil
 		case b < ' ' || b == 0x7f || b == '(' || b == '{' || b == '"':
-			return "", syntaxError("Invalid characters in atom")
+			return "", in.wrong(i, "Invalid characters in atom")
 		case b >= 0x80:
-			return "", syntaxError("8bit data in atom")
+			return "", in.wrong(i, "8bit data in atom")
 		}
 	}
 }
@@ -240,9 +250,9 @@ func (in *input) quoted() (string, error) {
 		}
 		switch b {
 		case '\r', '\n':
-			return "", syntaxError(`Missing '"'`)
+			return "", in.wrong(i, `Missing '"'`)
 		case 0:
-			return "", syntaxError("NULs not allowed in strings")
+			return "", in.wrong(i, "NULs not allowed in strings")
 		}
 	}
 }

@@ -30,8 +30,10 @@ var commands = map[string]command{
 	"XOIP":    {run: (*front).xoip},                                // the same of older ones
 }
 
-// longestCommand is the length of XCLIENT.
-const longestCommand = 7
+const (
+	longestCommand = 7 // XCLIENT
+	maxWord        = 8 // what Dovecot 2.3 keeps of a command's name
+)
 
 // maxBad is how many bad commands in a row a client has (Dovecot 2.3).
 const maxBad = 3
@@ -50,8 +52,6 @@ func (f *front) Credentials() (login.Credentials, error) {
 			}
 		case err != nil:
 			return login.Credentials{}, err
-		default:
-			f.bad = 0
 		}
 		if ready {
 			cred := f.cred
@@ -64,7 +64,7 @@ func (f *front) Credentials() (login.Credentials, error) {
 // command reads and executes one command. The word and the rest of its line each have the bound of
 // the input buffer.
 func (f *front) command() (ready bool, err error) {
-	word, blank, err := f.word()
+	word, blank, err := f.word(maxWord)
 	if err != nil {
 		return false, err
 	}
@@ -81,34 +81,39 @@ func (f *front) command() (ready bool, err error) {
 		return false, login.HTTPRequest()
 	case !known:
 		return false, errBad
+	case cmd.raw == nil:
+		f.bad = 0 // AUTH does not count as a good command
 	}
 	return cmd.run(f, rest)
 }
 
-// word reads up to a blank, which it takes, or up to the line end, which it leaves. A CR is nothing.
-func (f *front) word() (w []byte, blank bool, err error) {
+// word reads up to a blank, which it takes, or up to the line end, which it leaves. A CR is nothing. A
+// word of more than limit bytes is cut there: what follows belongs to the rest of the line.
+func (f *front) word(limit int) (w []byte, blank bool, err error) {
 	r := f.c.R
+	n := 0 // bytes that are not CR
 	for i := 0; ; i++ {
-		if i >= login.MaxInput {
-			return nil, false, login.InputFull()
-		}
-		for i >= r.Buffered() {
+		for min(i, login.MaxInput) >= r.Buffered() {
 			if err := r.Fill(); err != nil {
 				return nil, false, err
 			}
 		}
-		switch r.Rest()[i] {
-		case ' ', '\n':
+		if i >= login.MaxInput {
+			return nil, false, login.InputFull()
+		}
+		switch b := r.Rest()[i]; {
+		case b == ' ', b == '\n', n == limit:
 			w = r.Rest()[:i]
-			blank = r.Rest()[i] == ' '
 			if bytes.IndexByte(w, '\r') >= 0 {
 				w = bytes.ReplaceAll(w, []byte("\r"), nil)
 			}
 			r.Skip(i)
-			if blank {
+			if blank = b == ' '; blank {
 				r.Skip(1)
 			}
 			return w, blank, nil
+		case b != '\r':
+			n++
 		}
 	}
 }
@@ -188,7 +193,7 @@ func (f *front) xclient(rest string) (bool, error) {
 		return false, nil
 	}
 	ok := true
-	for _, word := range strings.Fields(rest) {
+	for word := range strings.SplitSeq(rest, " ") {
 		if name, value, found := strings.Cut(word, "="); found && !strings.HasPrefix(strings.ToUpper(name), "DEST") {
 			ok = f.c.Forward(name, value) && ok
 		}

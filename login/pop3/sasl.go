@@ -22,7 +22,7 @@ func (f *front) mechanisms(string) (bool, error) {
 // mechanism reads a mechanism and perhaps an initial response (RFC 5034). The response is not bound by
 // the input buffer but by its own limit.
 func (f *front) mechanism() (bool, error) {
-	mech, blank, err := f.word()
+	mech, blank, err := f.word(login.MaxInput)
 	if err != nil {
 		return false, err
 	}
