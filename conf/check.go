@@ -21,7 +21,7 @@ var checks = []check{
 	{keys: "managesieve_client_workarounds", mail: true, run: checkManagesieve},
 	{keys: "syslog_facility", run: checkFacility},
 	{keys: "log_debug log_core_filter process_shutdown_filter", run: checkLogFilters},
-	{keys: "ssl ssl_verify_client_cert ssl_ca ssl_options", run: checkSSL},
+	{keys: "ssl ssl_verify_client_cert ssl_ca ssl_options disable_plaintext_auth", run: checkSSL},
 	{keys: "auth_worker_max_count auth_cache_size auth_verbose_passwords auth_policy_server_url " +
 		"auth_policy_hash_nonce auth_policy_hash_mech auth_policy_hash_truncate", run: checkAuth},
 	{keys: "passdb", run: checkPassdbs},
@@ -145,6 +145,9 @@ func checkLogFilters(k *checker) error {
 func checkSSL(k *checker) error {
 	if k.text("ssl") == "no" {
 		return nil
+	}
+	if k.c.version24 != "" && k.text("ssl") == "required" && k.num("disable_plaintext_auth") == 0 {
+		return errors.New("auth_allow_cleartext=yes has no effect with ssl=required")
 	}
 	if k.num("ssl_verify_client_cert") != 0 && k.text("ssl_ca") == "" {
 		return errors.New("ssl_verify_client_cert set, but ssl_ca not")

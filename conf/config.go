@@ -54,6 +54,14 @@ type Passdb struct {
 	ResultInternalfail string
 	AuthVerbose        string // default, yes, no
 	Deny, Pass, Master bool
+	// SQL is what the driver's file would say. It is set when the configuration has it inline, as the
+	// 2.4 dialect does; then Args names no file.
+	SQL *SQLFile
+	// LDAP is the same for LDAP.
+	LDAP *LDAPFile
+	// OAuth2 are the settings of the oauth2 driver when they are inline, by the names that they have
+	// in 2.4 without oauth2_.
+	OAuth2 map[string]string
 	// Index is the entry's number in the whole configuration. It is part of the cache key, so two
 	// entries with equal driver and args never share a cached answer.
 	Index int

@@ -37,8 +37,9 @@ func settingsManual() string {
 
 This file is generated from the settings table in package conf (` + "`make settings`" + `).
 
-dproxy reads Dovecot 2.3's configuration language. Every setting that Dovecot 2.3 knows is known, checked and
-printed by ` + "`dproxy conf`" + `. What a setting does here is said by the column *use*:
+dproxy reads Dovecot's configuration language, in the dialects of 2.3 and of 2.4 (when the first setting is
+` + "`dovecot_config_version`" + `). Every setting that Dovecot 2.3 knows is known, checked and printed by ` + "`dproxy conf`" + `;
+the column *2.4* has the name and default in 2.4 where they differ. What a setting does here is said by the column *use*:
 
 - **used**: it takes effect.
 - **ignored**: accepted, so that a file shared with mail storage hosts works. One line in the log counts them.

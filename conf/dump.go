@@ -42,6 +42,11 @@ func (c *Config) Dump(w io.Writer, o DumpOptions) error {
 	if len(o.Names) > 0 && o.Scope == ScopeAll {
 		d.o.Scope = ScopeHidden
 	}
+	if c.version24 != "" {
+		d.v24 = true
+		d.dump24(c)
+		return d.w.Flush()
+	}
 	root := c.mergedTree(&o.Filter)
 	switch {
 	case o.Simple:
@@ -89,6 +94,7 @@ func (f *filter) listedFor(c *Filter) bool {
 type dumper struct {
 	w    *bufio.Writer
 	o    DumpOptions
+	v24  bool            // the 2.4 dialect
 	only map[string]bool // top-level names of the modules asked for; nil: all
 }
 
@@ -99,6 +105,15 @@ type entry struct {
 	text string
 	sub  []entry // of a section; nil for a setting
 	name string  // title of the section
+	full string  // of a setting of the 2.4 dialect: its full name
+}
+
+// secretName is the name that tells whether a setting is a secret.
+func (e *entry) secretName() string {
+	if e.full != "" {
+		return e.full
+	}
+	return e.key
 }
 
 // entries lists what is shown of n, sorted as doveconf sorts. named tells that n is a section of a
@@ -205,7 +220,7 @@ func (d *dumper) section(entries []entry, titles []string) {
 	}
 	for _, e := range entries {
 		if e.sub == nil {
-			d.line(len(titles), e.key+" = "+d.printed(e.key, e.text))
+			d.line(len(titles), e.key+" = "+d.printed(e.secretName(), e.text))
 			continue
 		}
 		d.nested(e, len(titles))
@@ -219,7 +234,7 @@ func (d *dumper) nested(e entry, indent int) {
 	d.line(indent, e.name+" {")
 	for _, sub := range e.sub {
 		if sub.sub == nil {
-			d.line(indent+1, sub.key+" = "+d.printed(sub.key, sub.text))
+			d.line(indent+1, sub.key+" = "+d.printed(sub.secretName(), sub.text))
 			continue
 		}
 		d.nested(sub, indent+1)
@@ -235,6 +250,9 @@ func (d *dumper) line(indent int, text string) {
 // printed is a value as it stands behind the =.
 func (d *dumper) printed(key, text string) string {
 	if !d.o.ShowSecrets {
+		if d.v24 && text != "" && strings.HasSuffix(key, "_secret") {
+			return hiddenValue
+		}
 		if hidden, ok := hideSecrets(key, text); ok {
 			return hidden
 		}

@@ -19,6 +19,8 @@ func quoteValue(v string) string {
 	return v
 }
 
+const hiddenValue = "# hidden, use -P to show it"
+
 const hiddenMark = "#hidden_use-P_to_show#"
 
 // secretWords start what hides, at the start of a word or as a URL with a user.
@@ -30,11 +32,11 @@ func hideSecrets(key, v string) (string, bool) {
 	if v != "" {
 		for _, suffix := range []string{"_password", "_key", "_nonce"} {
 			if len(key) > len(suffix) && strings.HasSuffix(key, suffix) {
-				return "# hidden, use -P to show it", true
+				return hiddenValue, true
 			}
 		}
 		if strings.HasPrefix(key, "ssl_dh") {
-			return "# hidden, use -P to show it", true
+			return hiddenValue, true
 		}
 	}
 	h := hider{text: v, quote: needsQuotes(v)}

@@ -51,6 +51,9 @@ type Config struct {
 	open     *frame // the innermost section that is not closed
 	checked  *Error
 
+	version24 string               // of the 2.4 dialect; empty for 2.3
+	scopes    map[*bucket]*scope24 // what a 2.4 file says, for printing
+
 	merged merged
 }
 
@@ -68,6 +71,11 @@ func Load(path string, o Options) (*Config, error) {
 	defer p.closeAll()
 	if err := p.run(); err != nil {
 		return nil, &Error{Position: c.position(p.pos()), Text: err.Error()}
+	}
+	if p.v24 != nil {
+		if err := p.v24.finish(); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.finish(); err != nil {
 		return nil, err

@@ -50,7 +50,13 @@ func (m *merged) build(c *Config) {
 	for i := range root.rows {
 		if s := &root.rows[i]; s.field != nil {
 			m.table = append(m.table, s)
-			s.store(&m.base, newNode(root, "", "").defaultValue(s))
+			v := newNode(root, "", "").defaultValue(s)
+			if c.version24 != "" && s.Default24 != "" && s.Name24 == "" && !strings.Contains(s.Default24, "%{") {
+				if d, err := parseValue(s, s.Default24); err == nil {
+					v = d
+				}
+			}
+			s.store(&m.base, v)
 		}
 	}
 	m.names, m.tails = map[string][]*bucket{}, map[string][]*bucket{}

@@ -22,7 +22,10 @@ type parser struct {
 	seen     map[string]pos // paths set inside blocks, for the warning about their order
 	unnamed  int            // sections without a name so far
 	old      oldForms
-	builtin  *node // the built-in services; nil while they are being read themselves
+	builtin  *node     // the built-in services; nil while they are being read themselves
+	begun    bool      // a logical line was read
+	v24      *parser24 // the 2.4 dialect, when the file is written in it
+	where    *pos      // where the setting stands that is being converted
 }
 
 // frame is one open section, or the top level.
@@ -60,6 +63,9 @@ func (p *parser) bucket(f filter) *bucket {
 func (p *parser) top() *frame { return p.stack[len(p.stack)-1] }
 
 func (p *parser) pos() pos {
+	if p.where != nil {
+		return *p.where
+	}
 	if p.in == nil {
 		return pos{file: -1}
 	}
@@ -129,6 +135,15 @@ func (p *parser) line(text string) error {
 	if len(p.pending) > 0 {
 		text = string(p.pending) + text
 		p.pending = p.pending[:0]
+	}
+	if p.v24 != nil {
+		return p.v24.logical(text)
+	}
+	if !p.begun {
+		p.begun = true
+		if ok, err := p.start24(text); ok {
+			return err
+		}
 	}
 	l := splitLine(text)
 	if p.top().skip && p.skip(l) {

@@ -144,6 +144,9 @@ func (c *Config) passdb(n *node) Passdb {
 	if p.Name == "" {
 		p.Name = p.Driver
 	}
+	if n.inline != nil {
+		p.SQL, p.LDAP, p.OAuth2 = n.inline.SQL, n.inline.LDAP, n.inline.OAuth2
+	}
 	return p
 }
 

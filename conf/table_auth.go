@@ -104,7 +104,7 @@ func authSettings() []Setting {
 			field: func(s *Settings) any { return &s.AuthPolicyServerAPIHeader },
 		},
 		{
-			Name: "auth_policy_server_timeout_msecs", Type: Number, Default: "2000", Auth: true, Use: Used,
+			Name: "auth_policy_server_timeout_msecs", Type: Number, Default: "2000", Name24: "-", Auth: true, Use: Used,
 			Doc:   "Milliseconds until a request to the policy server fails.",
 			field: func(s *Settings) any { return &s.AuthPolicyServerTimeoutMsecs },
 		},

@@ -18,6 +18,8 @@ type node struct {
 	strs  map[string]value // of a string map
 	// builtin is the built-in section that this one changes; it has the defaults.
 	builtin *node
+	// inline is what a passdb of the 2.4 dialect says beyond the keys of 2.3.
+	inline *Passdb
 }
 
 func newNode(k *kind, name, id string) *node {
