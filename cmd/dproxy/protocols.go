@@ -5,8 +5,10 @@ import (
 	"dproxy/backend/pop3"
 	"dproxy/login"
 	imapfront "dproxy/login/imap"
+	lmtpfront "dproxy/login/lmtp"
 	pop3front "dproxy/login/pop3"
 	"dproxy/passdb"
+	"dproxy/passdb/checkpassword"
 	passdbimap "dproxy/passdb/imap"
 	"dproxy/passdb/ldap"
 	"dproxy/passdb/passwdfile"
@@ -20,6 +22,7 @@ func protocols() map[string]login.Protocol {
 	rows := []login.Protocol{
 		{Name: "imap", Ports: route.Ports{Plain: 143, TLS: 993}, ALPN: []string{"imap"}, Handshake: imap.Handshake{}, NewFront: imapfront.New},
 		{Name: "pop3", Ports: route.Ports{Plain: 110, TLS: 995}, ALPN: []string{"pop3"}, Handshake: pop3.Handshake{}, NewFront: pop3front.New},
+		{Name: "lmtp", ALPN: []string{"lmtp", "smtp"}, NewFront: lmtpfront.New}, // it speaks to backends itself
 	}
 	out := map[string]login.Protocol{}
 	for _, p := range rows {
@@ -31,12 +34,13 @@ func protocols() map[string]login.Protocol {
 // drivers are the passdb drivers by the name that the driver setting has.
 func drivers() map[string]passdb.Factory {
 	return map[string]passdb.Factory{
-		"static":      static.New,
-		"passwd-file": passwdfile.New,
-		"passwd":      passwdfile.NewPasswd,
-		"shadow":      passwdfile.NewShadow,
-		"sql":         sql.New,
-		"ldap":        ldap.New,
-		"imap":        passdbimap.New,
+		"static":        static.New,
+		"passwd-file":   passwdfile.New,
+		"passwd":        passwdfile.NewPasswd,
+		"shadow":        passwdfile.NewShadow,
+		"sql":           sql.New,
+		"ldap":          ldap.New,
+		"imap":          passdbimap.New,
+		"checkpassword": checkpassword.New,
 	}
 }

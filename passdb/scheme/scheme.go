@@ -134,7 +134,7 @@ func Generate(name, password, user string, rounds int) (string, error) {
 	h := named(name, "")
 	s, err := lookup(h)
 	if err != nil {
-		return "", fmt.Errorf("Unknown scheme: %s", h.Scheme()) //nolint:staticcheck // doveadm's wording
+		return "", fmt.Errorf("Unknown scheme: %s", h.Scheme())
 	}
 	if strings.IndexByte(password, 0) >= 0 {
 		return "", errors.New("the password contains a NUL byte")
