@@ -67,11 +67,21 @@ func (c *Client) Finish(d time.Duration, run func(context.Context)) {
 // Established takes the connection out of those that make room for new ones when there are too many.
 func (c *Client) Established() { c.server.Registry.LoggedIn(c.entry, c) }
 
+// Go runs what may outlast the connection for a moment, such as a goodbye to a backend. The server waits for
+// it when it stops, and a fault in it ends the connection.
+func (c *Client) Go(run func()) {
+	c.server.clients.Go(func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				c.server.recovered(nil, c.tcp, c.spec)
+			}
+		}()
+		run()
+	})
+}
+
 // Peer is the connection as passdbs see it.
 func (c *Client) Peer() passdb.Peer { return c.peerNow() }
-
-// TTL is how many more proxies may follow, by what a trusted peer said or Dovecot's first value.
-func (c *Client) TTL() int { return c.ttl }
 
 // Context lasts at least as long as the connection.
 func (c *Client) Context() context.Context { return c.snap.ctx }
