@@ -37,6 +37,8 @@ func (a address) split(delimiters string) (base address, detail string) {
 	return address{a.local[:i], a.domain}, a.local[i:]
 }
 
+const openPath = "Missing '>' at end of path"
+
 // leniency is what lmtp_client_workarounds allows.
 type leniency struct{ space, bare bool }
 
@@ -74,7 +76,7 @@ func parsePath(s string, allow leniency) (a address, rest, fault string) {
 	rest, ok := strings.CutPrefix(s, ">")
 	switch {
 	case !ok:
-		return a, "", "Missing '>' at end of path"
+		return a, "", openPath
 	case rest != "" && rest[0] != ' ':
 		return a, "", "Invalid character after path"
 	}

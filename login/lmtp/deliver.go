@@ -166,10 +166,13 @@ func (t *transaction) deliver() error {
 			f.c.Report(event.Error, "Failed to keep a message of "+f.address()+" until its delivery: "+t.message.err.Error())
 		}
 		for i, r := range t.accepted {
-			f.c.Send(t.outcome(i, r).Wire(), "\r\n")
-			if err == nil {
-				err = f.c.Flush()
+			if err == nil && t.message.err == nil && !r.group.answered() {
+				err = f.c.Flush() // what is known now does not wait for a slow backend
 			}
+			f.c.Send(t.outcome(i, r).Wire(), "\r\n")
+		}
+		if err == nil {
+			err = f.c.Flush()
 		}
 	})
 	t.finish()
@@ -193,6 +196,16 @@ func (t *transaction) send(header string) {
 			}()
 			g.up.Quit()
 		})
+	}
+}
+
+// answered tells whether the backend has answered for all of its recipients.
+func (g *group) answered() bool {
+	select {
+	case <-g.done:
+		return true
+	default:
+		return false
 	}
 }
 

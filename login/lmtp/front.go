@@ -38,7 +38,6 @@ type front struct {
 	identity     stated // by XCLIENT
 	session      string // of the connection
 	transactions int
-	backends     int // backend connections, for their session ids
 	tx           *transaction
 }
 
@@ -94,7 +93,7 @@ func (f *front) command(line string) error {
 			return login.HTTPRequest()
 		}
 	}
-	if !inLine(line) {
+	if !inLine(name) || wire.HasControl(strings.ReplaceAll(args, "\t", " ")) {
 		return f.reply(500, "5.5.2", "Invalid command syntax")
 	}
 	c, ok := commands[strings.ToUpper(name)]

@@ -269,9 +269,9 @@ func (t *transaction) connect(to *route.Target) *group {
 	}
 	// Memory of failing hosts and proxy_not_trusted are not for LMTP (Dovecot 2.3).
 	target.FailAfter, target.NotTrusted = 0, false
-	f.backends++
+	t.backends++
 	id := backend.Identity{
-		Session: t.session + ":P" + strconv.Itoa(f.backends), TTL: firstTTL + 1, Remote: f.c.Peer().Remote, Local: f.c.Peer().Local,
+		Session: t.session + ":P" + strconv.Itoa(t.backends), TTL: firstTTL + 1, Remote: f.c.Peer().Remote, Local: f.c.Peer().Local,
 		Hostname: f.c.Terms().Hostname, Helo: f.helo, Proto: "LMTP", Login: f.identity.login, Timeout: f.identity.timeout,
 	}
 	if f.identity.helo != "" {

@@ -29,6 +29,7 @@ type transaction struct {
 	began    time.Time
 	accepted []*recipient
 	groups   map[target]*group
+	backends int // connections so far, for their session ids
 	// ctx lasts as long as the transaction's backend connections may.
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -96,6 +97,9 @@ func (f *front) mail(args string) error {
 		return f.reply(501, "5.5.4", "Invalid parameters")
 	}
 	from, rest, fault := parsePath(path, f.leniency())
+	if fault == openPath && strings.Contains(path, ">") {
+		fault = "Invalid character in localpart" // the sender's path is judged in another order (Dovecot 2.3)
+	}
 	if fault != "" {
 		return f.reply(501, "5.5.4", "Invalid FROM: "+fault)
 	}
