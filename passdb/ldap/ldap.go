@@ -30,9 +30,9 @@ type driver struct {
 
 type binder struct{ *driver }
 
-// New opens an ldap passdb. Args name a dovecot-ldap.conf.ext. No connection is made before the first question.
+// New opens an ldap passdb of p.LDAP, or of the dovecot-ldap.conf.ext that p.Args name. No connection is made before the first question.
 func New(p conf.Passdb) (passdb.Driver, error) {
-	d, err := open(p.Args)
+	d, err := openInline(p)
 	if err != nil {
 		return nil, passdb.ConfigError(p, err.Error())
 	}
@@ -42,12 +42,25 @@ func New(p conf.Passdb) (passdb.Driver, error) {
 	return d, nil
 }
 
+func openInline(p conf.Passdb) (*driver, error) {
+	if p.LDAP != nil {
+		return openFile(p.LDAP)
+	}
+	return open(p.Args)
+}
+
 func open(path string) (*driver, error) {
 	f, err := conf.LoadLDAPFile(path)
 	if err != nil {
 		return nil, err
 	}
-	fail := func(err error) (*driver, error) { return nil, fmt.Errorf("LDAP %s: %w", path, err) }
+	return openFile(f)
+}
+
+// openFile opens what a dovecot-ldap.conf.ext says.
+func openFile(f *conf.LDAPFile) (*driver, error) {
+	fail := func(err error) (*driver, error) { return nil, fmt.Errorf("LDAP %s: %w", f.Path, err) }
+	var err error
 	if f.Version != 3 {
 		return fail(fmt.Errorf("ldap_version=%d is not supported; only 3 is", f.Version))
 	}

@@ -36,9 +36,12 @@ type Driver struct {
 
 var _ passdb.Factory = New
 
-// New reads the file that p.Args names. It connects with the first lookup, so that a database that
+// New takes p.SQL, or reads the file that p.Args names. It connects with the first lookup, so that a database that
 // is down at start costs logins and not the proxy. Errors have Dovecot's wording.
 func New(p conf.Passdb) (passdb.Driver, error) {
+	if p.SQL != nil {
+		return Open(p.SQL)
+	}
 	file, err := conf.LoadSQLFile(p.Args)
 	if err != nil {
 		return nil, err
