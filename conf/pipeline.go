@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -85,8 +86,10 @@ func cutPipeline(s string) (in, after string, err error) {
 
 // stage24 is one filter of a pipeline.
 type stage24 struct {
-	name string
-	args []string // with quotes taken off
+	name    string
+	args    []string // with quotes taken off
+	options []string // key=value
+	mod     string   // the number that the result is taken modulo
 }
 
 // pipeline23 writes one pipeline.
@@ -115,12 +118,63 @@ func pipeline23(text string) (string, error) {
 	} else if name, ok := names23[v.name]; ok {
 		v.name = name
 	}
-	for _, s := range stages {
+	for i, s := range stages {
+		if hashBits(s.name) > 0 {
+			return v.hash(stages[i:])
+		}
 		if err := v.apply(s); err != nil {
 			return "", err
 		}
 	}
 	return v.String(), nil
+}
+
+// hash writes a variable with a hash of it, which must be what is done last.
+func (v *variable23) hash(stages []stage24) (string, error) {
+	s := stages[0]
+	// The number of a bucket: md5 | substr(0, 8) % 256 | hex(2) is 2.3's %2.256N.
+	if s.name == "md5" && len(s.args) == 0 && len(stages) == 3 && stages[1].name == "substr" &&
+		slices.Equal(stages[1].args, []string{"0", "8"}) && stages[1].mod != "" && stages[2].name == "hex" && v.cut == "" {
+		v.cut, v.letters = stages[1].mod, v.letters+"N"
+		if len(stages[2].args) == 1 {
+			v.cut = stages[2].args[0] + "." + v.cut
+		}
+		return v.String(), nil
+	}
+	long := map[string]string{"n": "username", "d": "domain"}[v.name]
+	if long == "" {
+		long = v.name
+	}
+	options := s.options
+	if len(stages) == 2 && stages[1].name == "hexlify" && len(stages[1].args) == 1 {
+		n, err := strconv.Atoi(stages[1].args[0])
+		if err != nil || n%2 != 0 {
+			return "", errors.New("hexlify() is not supported in this form")
+		}
+		options = append([]string{"truncate=" + strconv.Itoa(4*n)}, options...)
+		stages = stages[:1]
+	}
+	if len(stages) == 2 && stages[1].name == "hexlify" && len(stages[1].args) == 0 {
+		stages = stages[:1]
+	}
+	if v.letters != "" || v.cut != "" || v.fallback != "" || len(s.args) > 0 || len(stages) > 1 {
+		return "", errors.New("this use of a hash is not supported")
+	}
+	// The salt takes the rest of the options in 2.3.
+	slices.SortStableFunc(options, func(a, b string) int {
+		return btoi(strings.HasPrefix(a, "salt=")) - btoi(strings.HasPrefix(b, "salt="))
+	})
+	if len(options) > 0 {
+		return "%{" + s.name + ";" + strings.Join(options, ",") + ":" + long + "}", nil
+	}
+	return "%{" + s.name + ":" + long + "}", nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // variable23 is a variable of 2.3 with its modifiers.
@@ -227,12 +281,21 @@ func splitOutside(s string, sep byte) ([]string, error) {
 
 func parseStage(s string) (stage24, error) {
 	s = strings.TrimSpace(s)
+	mod := ""
+	if i := strings.LastIndexByte(s, '%'); i > 0 {
+		if n, err := strconv.Atoi(strings.TrimSpace(s[i+1:])); err == nil && n > 0 {
+			s, mod = strings.TrimSpace(s[:i]), strconv.Itoa(n)
+		}
+	}
 	name, args, hasArgs := strings.Cut(s, "(")
 	name = strings.TrimSpace(name)
 	if strings.ContainsAny(name, " \t'\"+*/%") {
 		return stage24{}, fmt.Errorf("%q is not supported", s)
 	}
-	st := stage24{name: name}
+	st := stage24{name: name, mod: mod}
+	if mod != "" && name != "substr" {
+		return st, errors.New("arithmetic is not supported here")
+	}
 	if !hasArgs {
 		return st, nil
 	}
@@ -249,6 +312,10 @@ func parseStage(s string) (stage24, error) {
 		a = strings.TrimSpace(a)
 		if n := len(a); n >= 2 && (a[0] == '\'' || a[0] == '"') && a[n-1] == a[0] {
 			st.args = append(st.args, unescape(a[1:n-1]))
+			continue
+		}
+		if k, v, ok := strings.Cut(a, "="); ok && k != "" {
+			st.options = append(st.options, k+"="+strings.Trim(v, `'"`))
 			continue
 		}
 		if _, err := strconv.Atoi(a); err != nil && a != "" {
