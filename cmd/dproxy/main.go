@@ -87,7 +87,7 @@ Without a subcommand it starts the server, in the background unless -F is given.
 func (f *flags) run() error {
 	switch {
 	case f.nonDefault:
-		return dump(f.conf, dumpFlags{})
+		return dump(f.conf, dumpFlags{changed: true})
 	case f.all:
 		return dump(f.conf, dumpFlags{all: true})
 	case f.hostdomain:

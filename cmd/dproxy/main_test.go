@@ -105,12 +105,13 @@ func TestCommandLine(t *testing.T) {
 		args     []string
 		stdin    string
 		out, err string // parts
+		never    string // not in the output
 		status   int
 	}{
 		{name: "the version names the program", args: []string{"--version"}, out: "dproxy " + version},
 		{name: "conf prints one setting", args: []string{"conf", "-c", good, "login_greeting"}, out: "login_greeting = Hello.\n"},
 		{name: "conf -h prints its value only", args: []string{"conf", "-c", good, "-h", "login_greeting"}, out: "Hello.\n"},
-		{name: "-n leaves defaults out and hides secrets", args: []string{"-n", "-c", good}, out: "quota_password = # hidden, use -P to show it"},
+		{name: "-n leaves defaults out and hides secrets", args: []string{"-n", "-c", good}, never: "auth_cache_ttl", out: "quota_password = # hidden, use -P to show it"},
 		{name: "conf -P shows secrets", args: []string{"conf", "-n", "-P", "-c", good}, out: "quota_password = hush"},
 		{name: "conf -d prints defaults", args: []string{"conf", "-d", "-c", good, "login_greeting"}, out: "login_greeting = Dovecot "},
 		{name: "a filter of no known kind is refused", args: []string{"conf", "-c", good, "-f", "foo=bar"}, err: "doveconf: Fatal: Unknown filter argument: foo=bar", status: exitFatal},
@@ -126,6 +127,9 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := dproxy(t, c.stdin, c.args...)
+			if c.never != "" && strings.Contains(r.out, c.never) {
+				t.Errorf("stdout has %q", c.never)
+			}
 			if r.status != c.status || !strings.Contains(r.out, c.out) || !strings.Contains(r.err, c.err) {
 				t.Errorf("status %d, want %d\nstdout %q, want %q\nstderr %q, want %q", r.status, c.status, r.out, c.out, r.err, c.err)
 			}
