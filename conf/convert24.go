@@ -116,6 +116,8 @@ func (cv *convert24) setting(key string, n name24, v value24) error {
 			return fmt.Errorf("%s = any-cert is not supported: certificates of clients are always verified", key)
 		}
 		return cv.assign23("ssl_verify_client_cert", v.text, v.raw)
+	case key == "ssl_client_key_password" && v.text != "":
+		return fmt.Errorf("%s is not supported: take the password off ssl_client_key_file", key)
 	case s == nil:
 		return nil
 	case n.kind == file24:

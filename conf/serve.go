@@ -25,7 +25,7 @@ func (c *Config) Given() []Given {
 		if b != c.buckets[0] {
 			block = b.filter.String()
 		}
-		for _, g := range c.given(b.root, "") {
+		for _, g := range append(c.given(b.root, ""), c.given24(c.scopes[b], "")...) {
 			g.Block = block
 			out = append(out, g)
 		}
@@ -63,6 +63,39 @@ func (c *Config) given(n *node, path string) []Given {
 	}
 	return out
 }
+
+// given24 lists the settings that only the 2.4 dialect has and that a proxy does not need.
+func (c *Config) given24(s *scope24, path string) []Given {
+	if s == nil {
+		return nil
+	}
+	var out []Given
+	for key, v := range s.vals {
+		if n := names24()[key]; n.row == nil && !slices.Contains(converted24, key) {
+			out = append(out, Given{Position: c.position(v.pos), Name: path + key, Why: whyStorage})
+		}
+	}
+	for _, lists := range []map[string]*list24{s.flags, s.strs} {
+		for key, l := range lists {
+			if names24()[key].row == nil {
+				out = append(out, Given{Position: c.position(l.pos), Name: path + key, Why: whyStorage})
+			}
+		}
+	}
+	for _, sub := range s.subs {
+		switch sub.kind {
+		case "service", "passdb", "userdb", "namespace", "metric", "ssl_server", "ssl_client", "mysql", "pgsql":
+			continue // converted, and listed as sections of 2.3
+		}
+		out = append(out, Given{Position: c.position(sub.pos), Name: path + strings.TrimSpace(sub.kind+" "+sub.name), Why: whyStorage})
+	}
+	return out
+}
+
+// converted24 are settings that only the 2.4 dialect has and that are acted on.
+var converted24 = strings.Fields("dovecot_storage_version sql_driver sqlite_path ldap_uris ldap_base ldap_auth_dn " +
+	"ldap_auth_dn_password ldap_auth_sasl_realm ldap_auth_sasl_authz_id ldap_scope ldap_deref ldap_starttls " +
+	"passwd_file_path oauth2_introspection_url oauth2_tokeninfo_url passdb_default_password_scheme")
 
 // checkServe refuses what would be dangerous to ignore, and tells about the rest.
 func (p *parser) checkServe() error {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -319,5 +320,138 @@ func TestDialect24Print(t *testing.T) {
 		if got := dump(c, tt.o); !strings.Contains(got, tt.want) {
 			t.Errorf("%+v: %q is missing in:\n%s", tt.o, tt.want, got)
 		}
+	}
+}
+
+// TestTwins reads the same proxy in both dialects.
+func TestTwins(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"cert.pem", "key.pem", "ca.pem"} {
+		write(name, name)
+	}
+	write("23.conf", `
+protocols = imap pop3 sieve
+listen = 127.0.0.1
+base_dir = /run/proxy
+disable_plaintext_auth = no
+login_greeting = Hello %{rip}
+login_trusted_networks = 10.0.0.0/8
+ssl = required
+ssl_cert = <cert.pem
+ssl_key = <key.pem
+ssl_ca = <ca.pem
+ssl_verify_client_cert = yes
+ssl_min_protocol = TLSv1.3
+auth_mechanisms = plain login
+auth_default_realm = example.org
+auth_cache_size = 1M
+default_idle_kill = 2 mins
+submission_max_mail_size = 40 M
+lmtp_user_concurrency_limit = 10
+managesieve_implementation_string = Proxy
+mail_plugins = x
+service imap-login {
+  service_count = 0
+  inet_listener imap {
+    port = 143
+    address = 127.0.0.2
+  }
+}
+service submission-login {
+  inet_listener submissions {
+    port = 465
+    ssl = yes
+  }
+}
+passdb static {
+  driver = static
+  args = password=p proxy=y host=%Ld
+}
+protocol pop3 {
+  login_greeting = pop
+}
+remote 10.0.0.0/8 {
+  ssl = yes
+}
+`)
+	write("24.conf", head24+`
+protocols = imap pop3 sieve
+listen = 127.0.0.1
+base_dir = /run/proxy
+auth_allow_cleartext = yes
+login_greeting = Hello %{remote_ip}
+login_trusted_networks = 10.0.0.0/8
+ssl = required
+ssl_server {
+  cert_file = cert.pem
+  key_file = key.pem
+  ca_file = ca.pem
+  request_client_cert = yes
+}
+ssl_min_protocol = TLSv1.3
+auth_mechanisms = plain login
+auth_default_domain = example.org
+auth_cache_size = 1M
+default_idle_kill_interval = 2 mins
+managesieve_implementation_string = Proxy
+mail_plugins = x
+service imap-login {
+  restart_request_count = unlimited
+  inet_listener imap {
+    port = 143
+    listen = 127.0.0.2
+  }
+}
+service submission-login {
+  inet_listener submissions {
+    port = 465
+    ssl = yes
+  }
+}
+passdb static {
+  password = p
+  fields {
+    proxy = y
+    host = %{user | domain | lower}
+  }
+}
+protocol pop3 {
+  login_greeting = pop
+}
+remote 10.0.0.0/8 {
+  ssl = yes
+}
+`)
+	var twins [2]*Config
+	for i, name := range []string{"23.conf", "24.conf"} {
+		var err error
+		if twins[i], err = Load(filepath.Join(dir, name), Options{Expand: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []Filter{{}, {Protocol: "imap"}, {Protocol: "pop3"}, {Remote: netip.MustParseAddr("10.1.1.1")}} {
+		if d := cmp.Diff(twins[0].Settings(f), twins[1].Settings(f)); d != "" {
+			t.Errorf("settings of %+v (-2.3 +2.4):\n%s", f, d)
+		}
+	}
+	ignorePlace := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Position" }, cmp.Ignore())
+	if d := cmp.Diff(twins[0].Passdbs("imap"), twins[1].Passdbs("imap"), ignorePlace); d != "" {
+		t.Errorf("passdbs (-2.3 +2.4):\n%s", d)
+	}
+	if d := cmp.Diff(twins[0].Services(), twins[1].Services(), ignorePlace); d != "" {
+		t.Errorf("services (-2.3 +2.4):\n%s", d)
+	}
+}
+
+func TestDialect24CountsWhatIsIgnored(t *testing.T) {
+	c := mustLoad(t, head24+"mail_driver = maildir\nmail_path = ~/Maildir\nnamespace inbox {\n  inbox = yes\n}\nauth_debug = yes\nsieve_x = y\nfts_autoindex = yes\n", Options{Serve: true})
+	if w := strings.Join(c.Warnings(), "\n"); !strings.Contains(w, "3 settings have no effect on a proxy: mail_driver, mail_path, namespace inbox") {
+		t.Errorf("warnings:\n%s", w)
 	}
 }
