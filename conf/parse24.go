@@ -142,19 +142,9 @@ func (q *parser24) begin(l line24) error {
 	case free24:
 		f.free = true
 		return nil
-	case filter24:
-		if l.value != "" || l.valueQuoted {
-			return fmt.Errorf("%s { } must not have a section name", key)
-		}
-	case sections24:
-		if l.value == "" && !l.valueQuoted {
-			return fmt.Errorf("%s { } is missing section name", key)
-		}
-		if strings.HasPrefix(l.value, "__") {
-			return fmt.Errorf("Named list filter name must not begin with '__': %s", l.value)
-		}
-		if key == "service" && parent.scope.list && !strings.HasPrefix(parent.scope.kind, "@") {
-			return fmt.Errorf("%s { .. } not allowed under %s { .. }", key, parent.scope.kind)
+	case filter24, sections24:
+		if err := checkSectionName(key, n.kind, l, parent.scope); err != nil {
+			return err
 		}
 	default:
 		if _, known := lookup24(key); known {
@@ -170,6 +160,24 @@ func (q *parser24) begin(l line24) error {
 	}
 	if key == "metric_filter" {
 		f.scope.required = true
+	}
+	return nil
+}
+
+// checkSectionName tells whether a section may have the name that it has, or none.
+func checkSectionName(key string, kind kind24, l line24, parent *scope24) error {
+	unnamed := l.value == "" && !l.valueQuoted
+	switch {
+	case kind == filter24 && !unnamed:
+		return fmt.Errorf("%s { } must not have a section name", key)
+	case kind == filter24:
+		return nil
+	case unnamed:
+		return fmt.Errorf("%s { } is missing section name", key)
+	case strings.HasPrefix(l.value, "__"):
+		return fmt.Errorf("Named list filter name must not begin with '__': %s", l.value)
+	case key == "service" && parent.list && !strings.HasPrefix(parent.kind, "@"):
+		return fmt.Errorf("%s { .. } not allowed under %s { .. }", key, parent.kind)
 	}
 	return nil
 }
