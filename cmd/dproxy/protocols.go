@@ -3,6 +3,7 @@ package main
 import (
 	"dproxy/backend/imap"
 	"dproxy/backend/pop3"
+	"dproxy/conf"
 	"dproxy/login"
 	imapfront "dproxy/login/imap"
 	lmtpfront "dproxy/login/lmtp"
@@ -42,5 +43,17 @@ func drivers() map[string]passdb.Factory {
 		"ldap":          ldap.New,
 		"imap":          passdbimap.New,
 		"checkpassword": checkpassword.New,
+		"pam":           without("needs C libraries, which dproxy is built without; use ldap, sql, imap or checkpassword instead"),
+		"bsdauth":       without("exists on BSD only"),
+		"oauth2":        without("is not in this version"),
+		"lua":           without("is not in this version"),
+		"dict":          without("is not in this version"),
+	}
+}
+
+// without is a driver that Dovecot has and dproxy has not: its error says so, where an unknown name may be a misspelling.
+func without(why string) passdb.Factory {
+	return func(p conf.Passdb) (passdb.Driver, error) {
+		return nil, passdb.ConfigError(p, "passdb driver '"+p.Driver+"' "+why)
 	}
 }
