@@ -207,6 +207,9 @@ func (c *fakeConn) answer(line string) bool {
 // data reads a message as a strict server does.
 func (c *fakeConn) data() bool {
 	var b strings.Builder
+	if !c.keep {
+		return c.measure()
+	}
 	for {
 		line, err := c.r.ReadString('\n')
 		for err == nil && !strings.HasSuffix(line, "\r\n") {
@@ -220,15 +223,29 @@ func (c *fakeConn) data() bool {
 		if line == ".\r\n" {
 			break
 		}
-		line = strings.TrimPrefix(line, ".")
-		c.mu.Lock()
-		c.bytes += len(line)
-		c.mu.Unlock()
-		if c.keep {
-			b.WriteString(line)
-		}
+		b.WriteString(strings.TrimPrefix(line, "."))
 	}
 	c.note(&c.messages, b.String())
+	return true
+}
+
+// measure reads a message of lines that fit the reader's buffer and keeps only its size, stuffed dots
+// included.
+func (c *fakeConn) measure() bool {
+	n := 0
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return false
+		}
+		if string(line) == ".\r\n" {
+			break
+		}
+		n += len(line)
+	}
+	c.mu.Lock()
+	c.bytes += n
+	c.mu.Unlock()
 	return true
 }
 
