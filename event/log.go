@@ -14,6 +14,8 @@ const (
 	// patience is how long Flush and Close wait for a log that cannot be written, such as a pipe that
 	// nobody reads.
 	patience = 3 * time.Second
+	// collectFor is how long the first line of a batch may wait for others.
+	collectFor = 5 * time.Millisecond
 	// sayAgain is the pause between two attempts to tell how many lines were lost.
 	sayAgain = time.Second
 )
@@ -134,11 +136,20 @@ func (l *Log) write(out *outputs) {
 	defer func() { out.close() }()
 	var told uint64 // lost lines that a line has told of
 	var retry <-chan time.Time
+	// Lines are collected for a moment: a busy server writes a few times a hundredth of a second, not
+	// for every line, and those who report do not wake this goroutine each time.
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
 	for {
 		select {
 		case e := <-l.queue:
 			l.lost(out.add(e))
+			asked := l.collect(pause)
 			l.drain(out)
+			if asked != nil {
+				l.lost(out.flush())
+				close(asked)
+			}
 		case o := <-l.reopen:
 			if fresh, err := openOutputs(o); err != nil {
 				l.lost(out.add(entry{Line{"master", Error, err.Error()}, time.Now()}))
@@ -166,6 +177,19 @@ func (l *Log) write(out *outputs) {
 }
 
 func (l *Log) lost(lines int) { l.dropped.Add(uint64(lines)) }
+
+// collect waits until the lines of a moment are queued. It returns at once at the end, and with the channel of a Flush
+// that came meanwhile.
+func (l *Log) collect(pause *time.Timer) chan struct{} {
+	pause.Reset(collectFor)
+	select {
+	case <-pause.C:
+	case c := <-l.flush:
+		return c
+	case <-l.quit:
+	}
+	return nil
+}
 
 // tell says how many lines were lost, as soon as writing works again. It reports false when the line could
 // not be written either.
