@@ -25,6 +25,7 @@ func TestEndToEnd(t *testing.T) {
 		{"the backend sees the client's address", testAddress},
 		{"mbsync", testMbsync},
 		{"IDLE", testIdle},
+		{"LMTP", testLMTP},
 		{"big messages", testBigMessages},
 		{"two thousand sessions", testSessions},
 		{"reload", testReload},
