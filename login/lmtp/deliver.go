@@ -70,7 +70,7 @@ func (f *front) input() ([]byte, error) {
 		if in := f.c.R.Rest(); len(in) > 0 {
 			return in, nil
 		}
-		if err := f.c.Idle(idleTime); err != nil {
+		if err := f.c.Idle(f.idle); err != nil {
 			return nil, err
 		}
 		if err := f.c.R.Fill(); err != nil {
@@ -159,7 +159,9 @@ func (t *transaction) deliver() error {
 		limit = max(limit, r.group.wait+deliverSlack)
 	}
 	var err error
-	f.c.Finish(limit, func(context.Context) {
+	f.c.Finish(limit, func(ctx context.Context) {
+		stop := context.AfterFunc(ctx, t.cancel)
+		defer stop()
 		if t.message.err == nil {
 			t.send(header)
 		} else {

@@ -24,7 +24,7 @@ const (
 )
 
 // New makes the front of one connection.
-func New(c *login.Client) login.Front { return &front{c: c} }
+func New(c *login.Client) login.Front { return &front{c: c, idle: idleTime} }
 
 // front is one connection. It belongs to the client's goroutine.
 type front struct {
@@ -32,8 +32,9 @@ type front struct {
 	began   string // the address that the line about the connection's begin had
 	helo    string // LHLO's argument
 	greeted bool   // since the last (re)start of the session
-	bad     int    // bad commands in a row
-	first   bool   // the first line has come
+	idle    time.Duration
+	bad     int  // bad commands in a row
+	first   bool // the first line has come
 
 	identity     stated // by XCLIENT
 	session      string // of the connection
@@ -67,7 +68,7 @@ func (f *front) Serve() error {
 
 func (f *front) serve() error {
 	for {
-		if err := f.c.Idle(idleTime); err != nil {
+		if err := f.c.Idle(f.idle); err != nil {
 			return err
 		}
 		line, err := f.c.R.Line(maxCommand)

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dproxy/backend/backendtest"
+	"dproxy/login"
+	"dproxy/session"
 )
 
 func TestCommands(t *testing.T) {
@@ -126,4 +129,40 @@ func TestEnds(t *testing.T) {
 		r.registry.Stop(true)
 		c.play("S: 421 4.3.2 proxy.example.org Shutting down", "EOF")
 	})
+}
+
+func TestIdleClient(t *testing.T) {
+	r := newRig(t, "")
+	r.front = func(c *login.Client) login.Front {
+		f := New(c).(*front)
+		f.idle = 10 * time.Millisecond
+		return f
+	}
+	r.connect(t, "").play(hello, "S: 421 4.4.2 proxy.example.org Disconnected for inactivity", "EOF")
+	r.waitFor(t, `Disconnect from 127\.0\.0\.1: Disconnected for inactivity \(state=GREETING\)`)
+}
+
+func TestBehindABalancer(t *testing.T) {
+	b := newFake(t)
+	b.caps = append(b.caps, "XCLIENT ADDR PORT")
+	r := newRig(t, "haproxy_trusted_networks = 127.0.0.0/8\n", "u@x "+at(b, ""))
+	r.spec.HAProxy = true
+	c := r.connect(t, "")
+	c.play(`Q: "PROXY TCP4 192.0.2.7 198.51.100.1 4711 24\r\n"`, hello, "LHLO", "C: MAIL FROM:<a@x>", "S: 250 .*", "C: RCPT TO:<u@x>", "S: 250 .*")
+	if got := strings.Join(b.heard(), "\n"); !strings.Contains(got, "XCLIENT PORT=4711 ADDR=192.0.2.7\n") {
+		t.Errorf("the backend heard %s", got)
+	}
+	r.waitFor(t, `^Info: Connect from 192\.0\.2\.7$`)
+}
+
+func TestClientsWithARecipientMakeNoRoomForNewOnes(t *testing.T) {
+	r := newRig(t, "", "u@x "+at(newFake(t), ""))
+	r.registry.SetLimits(session.Limits{PreLogin: 1})
+	kept := r.opened(t, "")
+	kept.play("C: RCPT TO:<u@x>", "S: 250 .*")
+	idle := r.connect(t, "")
+	idle.play(hello)
+	r.connect(t, "").play(hello)
+	idle.play("S: 421 4.3.0 proxy.example.org Connection queue full", "EOF")
+	kept.play("C: NOOP", "S: 250 2.0.0 OK")
 }

@@ -143,6 +143,9 @@ func (t *transaction) judge(ctx context.Context, c *candidate) wire.Reply {
 		t.report(c, event.Error, "Failed to proxy to <"+event.Clean(targets[0].User, 256)+">: the user name is no mail address")
 		return c.refuse(550, "5.3.5", "Internal user lookup failure")
 	}
+	if !t.claim(reply.User) {
+		return c.refuse(451, "4.3.0", "Too many concurrent deliveries for user")
+	}
 	r := &recipient{path: c.path, to: to.path(), orcpt: c.orcpt, session: c.session}
 	send := lmtpclient.Recipient{To: r.to, ORCPT: c.orcpt, Forward: targets[0].Forward}
 	if to != c.at && c.orcpt == "" {

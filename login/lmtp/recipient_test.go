@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -213,4 +214,28 @@ func TestIdentity(t *testing.T) {
 	t.Run("XCLIENT within a transaction is refused", func(t *testing.T) {
 		r.opened(t, "127.0.0.5").play("C: XCLIENT TTL=3", "S: 503 5.5.0 XCLIENT not permitted during a mail transaction")
 	})
+}
+
+func TestConcurrencyLimit(t *testing.T) {
+	r := newRig(t, "lmtp_user_concurrency_limit = 1\n", "u@x "+at(newFake(t), ""), "v@x "+at(newFake(t), ""))
+	first, second := r.opened(t, ""), r.opened(t, "")
+	first.play("C: RCPT TO:<u@x>", "S: 250 .*")
+	second.play("C: RCPT TO:<u@x>", "S: 451 4.3.0 <u@x> Too many concurrent deliveries for user", "C: RCPT TO:<v@x>", "S: 250 .*")
+	first.message("hi\r\n.\r\n", "250 .*")
+	first.play("C: NOOP", "S: 250 .*")
+	second.play("C: RCPT TO:<u@x>", "S: 250 .*", "C: RSET", "S: 250 .*")
+	first.play("C: MAIL FROM:<a@x>", "S: 250 .*", "C: RCPT TO:<u@x>", "S: 250 .*")
+}
+
+func TestBackendsOfOneMessageAreBounded(t *testing.T) {
+	b := newFake(t)
+	var users []string
+	for i := range maxBackends + 1 {
+		users = append(users, fmt.Sprintf("u%d@x %s", i, at(b, fmt.Sprintf("source_ip=127.0.1.%d", i+1))))
+	}
+	c := newRig(t, "", users...).opened(t, "")
+	for i := range maxBackends {
+		c.play(fmt.Sprintf("C: RCPT TO:<u%d@x>", i), "S: 250 .*")
+	}
+	c.play(fmt.Sprintf("C: RCPT TO:<u%d@x>", maxBackends), "S: 452 4.5.3 <u64@x> Too many backends for one message", "C: RCPT TO:<u0@x>", "S: 250 .*")
 }

@@ -35,6 +35,9 @@ type rig struct {
 	addr     string
 	log      *backendtest.Recorder
 	registry *session.Registry
+	// What follows may be changed before the first connection.
+	spec  listen.Spec
+	front func(*login.Client) login.Front
 }
 
 const baseConf = `protocols = lmtp
@@ -73,7 +76,7 @@ func newRig(t *testing.T, settings string, users ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{log: &backendtest.Recorder{}, registry: session.NewRegistry()}
+	r := &rig{log: &backendtest.Recorder{}, registry: session.NewRegistry(), spec: listen.Spec{Protocol: "lmtp", Name: "lmtp"}, front: New}
 	r.start(t, c)
 	return r
 }
@@ -84,7 +87,7 @@ func (r *rig) start(t *testing.T, c *conf.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	protocols := map[string]login.Protocol{"lmtp": {Name: "lmtp", ALPN: []string{"smtp"}, NewFront: New}}
+	protocols := map[string]login.Protocol{"lmtp": {Name: "lmtp", ALPN: []string{"smtp"}, NewFront: func(c *login.Client) login.Front { return r.front(c) }}}
 	snap, err := login.NewSnapshot(login.SnapshotOptions{
 		Context: t.Context(), Config: c, Auth: a, Hostname: "machine", Events: r.log, Resolver: net.DefaultResolver, Protocols: protocols,
 	})
@@ -105,7 +108,7 @@ func (r *rig) start(t *testing.T, c *conf.Config) {
 			if err != nil {
 				return
 			}
-			running.Go(func() { server.Serve(nc.(*net.TCPConn), listen.Spec{Protocol: "lmtp", Name: "lmtp"}) })
+			running.Go(func() { server.Serve(nc.(*net.TCPConn), r.spec) })
 		}
 	})
 	t.Cleanup(func() {

@@ -29,7 +29,8 @@ type transaction struct {
 	began    time.Time
 	accepted []*recipient
 	groups   map[target]*group
-	backends int // connections so far, for their session ids
+	users    []string // that are counted
+	backends int      // connections so far, for their session ids
 	// ctx lasts as long as the transaction's backend connections may.
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -169,6 +170,9 @@ func (t *transaction) end() {
 	if t.message != nil {
 		t.message.close()
 		t.message = nil
+	}
+	for _, u := range t.users {
+		t.f.users().leave(u)
 	}
 	t.f.c.Go(func() {
 		t.leaving.Wait()
