@@ -21,7 +21,7 @@ import (
 )
 
 // hello is the least of a handshake: it wants a line that says ok and answers it.
-type hello struct{ starttls bool }
+type hello struct{}
 
 func (h hello) Login(c *backend.Conn, l *backend.Login) (backend.Welcome, error) {
 	at := "none"

@@ -54,7 +54,7 @@ func TestRealDovecot(t *testing.T) {
 			if port == 0 {
 				continue
 			}
-			name := p.service + [...]string{" plain", " after STARTTLS", " over TLS"}[way]
+			name := p.service + [...]string{" plain", " over TLS", " after STARTTLS"}[way]
 			t.Run(name, func(t *testing.T) {
 				remote := fmt.Sprintf("192.0.2.%d", 10+i)
 				l := backendtest.NewLogin(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)))

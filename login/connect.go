@@ -2,7 +2,9 @@ package login
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"strings"
 	"time"
 
 	"dproxy/auth"
@@ -10,7 +12,6 @@ import (
 	"dproxy/event"
 	"dproxy/passdb"
 	"dproxy/route"
-	"dproxy/wire"
 )
 
 // connect logs in to the user's backend. Exactly one of session, refusal and err is set.
@@ -50,7 +51,13 @@ func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*back
 	for _, t := range targets {
 		l := &backend.Login{Target: t, Identity: backend.Identity{
 			Session: c.Session(), Local: c.peer.Local, Remote: c.peer.Remote, TTL: c.ttl, ClientID: c.peer.ClientID, Secured: c.secured,
+			Hostname: c.profile.Hostname,
 		}}
+		if conn, ok := c.nc.(*tls.Conn); ok { // for a PROXY header to the backend
+			state := conn.ConnectionState()
+			l.Identity.TLSVersion = strings.Replace(tls.VersionName(state.Version), "TLS ", "TLSv", 1)
+			l.Identity.TLSCipher, l.Identity.ServerName = tls.CipherSuiteName(state.CipherSuite), state.ServerName
+		}
 		if f, ok := c.front.(Preparer); ok {
 			f.Prepare(l)
 		}
@@ -120,7 +127,7 @@ func (c *Client) unreached(err error) *Refusal {
 		c.atBackend = true
 		switch {
 		case be.Reply != "":
-			return &Refusal{Cause: BackendRefused, Text: textAuthFailed, Reply: wire.Printable(be.Reply)}
+			return &Refusal{Cause: BackendRefused, Text: textAuthFailed, Reply: be.Reply}
 		case be.Kind == backend.Auth:
 			return &Refusal{Cause: BackendFailed, Text: textAuthFailed}
 		}
