@@ -18,7 +18,7 @@ export DPROXY_TEST_REQUIRE ?= all
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: build run test packages check race conformance e2e conformance-conf fuzz bench settings clean help
+.PHONY: build run test packages check race conformance e2e conformance-conf fuzz fuzz-briefly bench settings clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ build: ## build bin/dproxy, a static binary
 run: build ## dproxy in front of two demo backends, with both logins shown
 	$(GO) run ./test/demo -dproxy $(BIN) -stay $(or $(STAY),auto)
 
-test: packages check race conformance e2e ## the whole gate
+test: packages check race fuzz-briefly conformance e2e ## the whole gate
 
 packages: ## install the Debian packages that the tests need (as root; otherwise only say what is missing)
 	sh test/packages.sh
@@ -50,6 +50,9 @@ e2e: build ## real mail clients through dproxy to real backends
 
 conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
 	$(GO) test -count=1 -v -run 'Conformance' ./conf
+
+fuzz-briefly: ## the parsers of what strangers and configurations send, a few seconds each
+	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 2s login backend wire listen conf
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	sh test/fuzz.sh $(or $(FUZZTIME),60s)
