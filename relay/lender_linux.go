@@ -10,7 +10,7 @@ type lender struct {
 var sizes = [...]int{4 << 10, recordHeader + maxCiphertext, chunk + 2*controlSlack}
 
 // keep is how many free buffers of each size a loop keeps; more are left to the collector.
-const keep = 16
+var keep = [...]int{32, 8, 4}
 
 // borrow returns an empty buffer with room for n bytes; nil for 0.
 func (l *lender) borrow(n int) []byte {
@@ -34,7 +34,7 @@ func (l *lender) borrow(n int) []byte {
 // giveBack takes a buffer from borrow; nobody uses it any more.
 func (l *lender) giveBack(b []byte) {
 	for i, size := range sizes {
-		if cap(b) == size && len(l.free[i]) < keep {
+		if cap(b) == size && len(l.free[i]) < keep[i] {
 			l.free[i] = append(l.free[i], b[:0])
 		}
 	}

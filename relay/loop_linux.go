@@ -15,8 +15,10 @@ import (
 const (
 	batch = 128 // events taken at once
 
-	// budget is what one direction may move before the other sessions have their turn.
-	budget = 4 * chunk
+	// budget is about what one turn may move: the sessions that are ready share it, so that a bulk
+	// transfer does not keep small answers waiting. largest is for a session that is alone.
+	budget  = 16 * chunk
+	largest = 4 * chunk
 
 	// yieldAfter is for how many turns without a wait a loop lets other goroutines in once.
 	yieldAfter = 8
@@ -51,6 +53,7 @@ type loop struct {
 	now     time.Duration
 	events  [batch]unix.EpollEvent
 	got     int
+	share   int // what one direction may move in this turn
 	ready   [batch]ready
 	freed   []int32 // slots that may be used again after this turn
 	wheel   wheel
@@ -212,6 +215,7 @@ func (l *loop) turn() bool {
 	for _, s := range queue {
 		s.guarded(ready{})
 	}
+	l.share = min(largest, budget/max(n, 1))
 	for i := range l.ready[:n] {
 		r := l.ready[i]
 		l.ready[i] = ready{}

@@ -263,10 +263,10 @@ func (s *looped) shutdown(i int) {
 	e.shut = true
 }
 
-// read moves what end i has, within the budget of one turn.
+// read moves what end i has, within its share of the turn.
 func (s *looped) read(i int) {
 	e, to := &s.ends[i], &s.ends[1-i]
-	for rest := budget; rest > 0 && s.reads(i); rest -= chunk {
+	for rest := s.loop.share; rest > 0 && s.reads(i); rest -= chunk {
 		var more bool
 		switch {
 		case e.tls != nil:
@@ -286,7 +286,7 @@ func (s *looped) read(i int) {
 // not, and another read would only be told so.
 func (s *looped) readPlain(i int) (more bool) {
 	l, e := s.loop, &s.ends[i]
-	n, errno := rawRead(e.fd, l.room[:chunk])
+	n, errno := rawReceive(e.fd, l.room[:chunk])
 	if errno != 0 || n == 0 {
 		s.readEnd(i, errno)
 		return false

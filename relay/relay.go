@@ -69,7 +69,10 @@ type Options struct {
 	// KeepAlive is set on both sockets at hand-over. The zero value means probes after 5 minutes,
 	// every 30 seconds, 5 of them; Enable false with Idle -1 leaves the sockets as they are.
 	KeepAlive net.KeepAliveConfig
-	// Loops is the number of event loops. Zero is one per CPU that Go uses.
+	// Loops is the number of event loops. Zero is one per CPU that Go uses. When all of them are
+	// busy, Go's scheduler has nothing left to look at other sockets with, and does so every 10 ms
+	// only: a program that serves logins too asks for as many loops as it has CPUs and then raises
+	// GOMAXPROCS to twice that, which leaves the choice to the system's scheduler.
 	Loops int
 	// Goroutines runs every session on a pair of goroutines, as on systems without event loops.
 	Goroutines bool

@@ -21,6 +21,17 @@ func rawRead(fd int32, b []byte) (int, syscall.Errno) {
 	}
 }
 
+// rawReceive is rawRead for a socket, for a little less.
+func rawReceive(fd int32, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+			unix.MSG_DONTWAIT, 0, 0)
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
+}
+
 // rawSend writes without SIGPIPE.
 func rawSend(fd int32, b []byte) (int, syscall.Errno) {
 	for {

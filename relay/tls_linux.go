@@ -103,7 +103,7 @@ func wholeRecords(b []byte) int {
 func (s *looped) readTLS(i int) (more bool) {
 	l, e := s.loop, &s.ends[i]
 	had := copy(l.room, e.tls.part)
-	n, errno := rawRead(e.fd, l.room[had:chunk])
+	n, errno := rawReceive(e.fd, l.room[had:chunk])
 	if errno != 0 || n == 0 {
 		s.readEnd(i, errno)
 		return false
