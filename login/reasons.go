@@ -25,9 +25,9 @@ func (c *Client) end(err error) {
 		return
 	}
 	e := c.ending(err)
-	c.farewell(e)
 	client := c.event()
 	text := "Disconnected: " + e.Log + " " + c.detail()
+	c.farewell(e)
 	if s, ok := c.front.(Standalone); ok {
 		client.Line, text = nil, s.Ended(e)
 	}

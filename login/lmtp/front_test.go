@@ -132,12 +132,13 @@ func TestEnds(t *testing.T) {
 }
 
 func TestIdleClient(t *testing.T) {
-	r := newRig(t, "")
-	r.front = func(c *login.Client) login.Front {
-		f := New(c).(*front)
-		f.idle = 10 * time.Millisecond
-		return f
-	}
+	r := newRigWith(t, func(r *rig) {
+		r.front = func(c *login.Client) login.Front {
+			f := New(c).(*front)
+			f.idle = 10 * time.Millisecond
+			return f
+		}
+	}, "")
 	r.connect(t, "").play(hello, "S: 421 4.4.2 proxy.example.org Disconnected for inactivity", "EOF")
 	r.waitFor(t, `Disconnect from 127\.0\.0\.1: Disconnected for inactivity \(state=GREETING\)`)
 }
@@ -145,8 +146,7 @@ func TestIdleClient(t *testing.T) {
 func TestBehindABalancer(t *testing.T) {
 	b := newFake(t)
 	b.caps = append(b.caps, "XCLIENT ADDR PORT")
-	r := newRig(t, "haproxy_trusted_networks = 127.0.0.0/8\n", "u@x "+at(b, ""))
-	r.spec.HAProxy = true
+	r := newRigWith(t, func(r *rig) { r.spec.HAProxy = true }, "haproxy_trusted_networks = 127.0.0.0/8\n", "u@x "+at(b, ""))
 	c := r.connect(t, "")
 	c.play(`Q: "PROXY TCP4 192.0.2.7 198.51.100.1 4711 24\r\n"`, hello, "LHLO", "C: MAIL FROM:<a@x>", "S: 250 .*", "C: RCPT TO:<u@x>", "S: 250 .*")
 	if got := strings.Join(b.heard(), "\n"); !strings.Contains(got, "XCLIENT PORT=4711 ADDR=192.0.2.7\n") {

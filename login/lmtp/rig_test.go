@@ -35,7 +35,6 @@ type rig struct {
 	addr     string
 	log      *backendtest.Recorder
 	registry *session.Registry
-	// What follows may be changed before the first connection.
 	spec  listen.Spec
 	front func(*login.Client) login.Front
 }
@@ -54,6 +53,12 @@ passdb {
 
 // newRig starts a proxy with users in the form "name field=value ...". Settings come behind the base's.
 func newRig(t *testing.T, settings string, users ...string) *rig {
+	t.Helper()
+	return newRigWith(t, func(*rig) {}, settings, users...)
+}
+
+// newRigWith lets change what is particular to a rig before it starts.
+func newRigWith(t *testing.T, change func(*rig), settings string, users ...string) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	var passwd strings.Builder
@@ -77,6 +82,7 @@ func newRig(t *testing.T, settings string, users ...string) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{log: &backendtest.Recorder{}, registry: session.NewRegistry(), spec: listen.Spec{Protocol: "lmtp", Name: "lmtp"}, front: New}
+	change(r)
 	r.start(t, c)
 	return r
 }
