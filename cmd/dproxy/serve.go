@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,12 +71,20 @@ func serve(path string) error {
 }
 
 func newApp(path string, log *event.Log) *app {
-	a := &app{path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: relay.New()}
+	a := &app{path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay()}
 	a.server = login.NewServer(login.Options{
 		Protocols: a.protocols, Events: log, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
 	})
 	a.sockets = listen.NewSet(a.server.Serve, log)
 	return a
+}
+
+// newRelay makes one event loop per CPU, and leaves the logins as many of Go's processors beside
+// busy loops: the system's scheduler is the fairer judge between them.
+func newRelay() *relay.Engine {
+	cpus := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(2 * cpus)
+	return relay.NewWith(relay.Options{Loops: cpus})
 }
 
 func logOptions(s *conf.Settings) event.LogOptions {
