@@ -107,7 +107,7 @@ func (c *Client) RefusePassword(user string) *Refusal {
 
 // dialogue runs a SASL exchange to its verdict.
 func (c *Client) dialogue(cred Credentials) (*auth.Reply, *Refusal, error) {
-	until := time.Now().Add(exchangeTime)
+	until := time.Now().Add(c.server.times.exchange)
 	req := auth.Request{Peer: c.peerNow(), Mech: cred.Mech, Initial: cred.Initial, HasInitial: cred.HasInitial}
 	var x exchange
 	var challenge []byte
@@ -144,7 +144,7 @@ func (c *Client) blocking(until time.Time, run func(context.Context)) error {
 
 // challenge asks the client and reads its answer. A refusal ends the exchange.
 func (c *Client) challenge(challenge []byte, until time.Time) ([]byte, *Refusal, error) {
-	if end := c.began.Add(loginTime); until.After(end) {
+	if end := c.loginEnd(); until.After(end) {
 		until = end
 	}
 	if err := c.limit(until); err != nil {
@@ -157,20 +157,20 @@ func (c *Client) challenge(challenge []byte, until time.Time) ([]byte, *Refusal,
 		c.waiting = false
 	case errors.Is(err, ErrAborted):
 		c.aborted = true
-		return nil, &Refusal{Cause: Aborted, Text: textAborted}, c.limit(c.began.Add(loginTime))
+		return nil, &Refusal{Cause: Aborted, Text: textAborted}, c.limit(c.loginEnd())
 	case errors.Is(err, ErrNotBase64):
-		return nil, &Refusal{Cause: AuthReason, Text: "Invalid base64 in response"}, c.limit(c.began.Add(loginTime))
+		return nil, &Refusal{Cause: AuthReason, Text: "Invalid base64 in response"}, c.limit(c.loginEnd())
 	case errors.Is(err, ErrBadBase64):
 		c.waiting = false
 		c.lastFail = auth.CodeInvalidBase64
-		return nil, &Refusal{Cause: InvalidBase64, Text: "Invalid base64 data in continued response"}, c.limit(c.began.Add(loginTime))
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() && time.Until(c.began.Add(loginTime)) > 0:
+		return nil, &Refusal{Cause: InvalidBase64, Text: "Invalid base64 data in continued response"}, c.limit(c.loginEnd())
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() && time.Until(c.loginEnd()) > 0:
 		c.lastFail = auth.CodeTempFail
-		return nil, c.tempFail(""), c.limit(c.began.Add(loginTime))
+		return nil, c.tempFail(""), c.limit(c.loginEnd())
 	default:
 		return nil, nil, err
 	}
-	return response, nil, c.limit(c.began.Add(loginTime))
+	return response, nil, c.limit(c.loginEnd())
 }
 
 // failed makes the refusal of a verdict.

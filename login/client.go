@@ -19,14 +19,23 @@ import (
 	"dproxy/wire"
 )
 
-// The time limits of a connection that has not logged in.
-const (
-	loginTime     = 180 * time.Second // from accept; nothing extends it (Dovecot 2.3)
-	handshakeTime = 30 * time.Second  // of TLS
-	exchangeTime  = 60 * time.Second  // of one SASL exchange
-	byeTime       = time.Second       // to write a goodbye
-	lingerTime    = time.Second       // to read what a client still sends behind it
-)
+// times are the limits of a connection that has not logged in.
+type times struct {
+	login     time.Duration // from accept; nothing extends it
+	handshake time.Duration // of TLS
+	exchange  time.Duration // of one SASL exchange
+	bye       time.Duration // to write a goodbye, and to read what a client still sends behind it
+	look      time.Duration // how often a client is looked at that is not read
+	word      time.Duration // when a client whose login is judged is told to be patient
+}
+
+// dovecotTimes are Dovecot 2.3's, where it has them.
+func dovecotTimes() times {
+	return times{
+		login: 180 * time.Second, handshake: 30 * time.Second, exchange: 60 * time.Second,
+		bye: time.Second, look: time.Second, word: 30 * time.Second,
+	}
+}
 
 // firstTTL is how many proxies a login may pass (Dovecot 2.3).
 const firstTTL = 5
@@ -181,7 +190,7 @@ func (c *Client) filter() conf.Filter {
 
 // open does what comes before the first command: PROXY header, implicit TLS, greeting.
 func (c *Client) open() error {
-	if err := c.limit(c.began.Add(loginTime)); err != nil {
+	if err := c.limit(c.loginEnd()); err != nil {
 		return err
 	}
 	if c.spec.HAProxy {
@@ -190,7 +199,7 @@ func (c *Client) open() error {
 		}
 	}
 	if c.spec.SSL {
-		if err := c.handshake(c.began.Add(handshakeTime)); err != nil {
+		if err := c.handshake(c.began.Add(c.server.times.handshake)); err != nil {
 			return err
 		}
 	}
@@ -247,7 +256,7 @@ func (c *Client) readProxy() error {
 	if !c.trusted && !c.server.Registry.Source(c.entry, c.peer.Remote.Addr()) {
 		return &End{Log: "Too many connections from this address", Label: "source_limit"}
 	}
-	return c.limit(c.began.Add(loginTime))
+	return c.limit(c.loginEnd())
 }
 
 // limit sets when reading and writing give up.
@@ -304,7 +313,7 @@ func (c *Client) close() {
 		return
 	}
 	if t, ok := c.nc.(*tls.Conn); ok && c.tls == tlsOn {
-		_ = c.tcp.SetDeadline(time.Now().Add(byeTime))
+		_ = c.tcp.SetDeadline(time.Now().Add(c.server.times.bye))
 		_ = t.Close() // with a close_notify
 	}
 	_ = c.tcp.Close()

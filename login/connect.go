@@ -23,7 +23,7 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 	c.phase, c.loginBegan = finishing, time.Now()
 	var up *backend.Session
 	var failure error
-	err := c.blocking(c.began.Add(loginTime), func(ctx context.Context) { up, failure = s.reach(ctx, c, reply) })
+	err := c.blocking(c.loginEnd(), func(ctx context.Context) { up, failure = s.reach(ctx, c, reply) })
 	if err != nil {
 		if up != nil {
 			_ = up.Conn.Close()

@@ -118,6 +118,6 @@ func (c *Client) linger() {
 	if c.tls == tlsOn || c.tcp.CloseWrite() != nil {
 		return
 	}
-	_ = c.tcp.SetDeadline(time.Now().Add(lingerTime))
+	_ = c.tcp.SetDeadline(time.Now().Add(c.server.times.bye))
 	_, _ = io.CopyN(io.Discard, c.tcp, maxReceived)
 }

@@ -40,7 +40,7 @@ func (c *Client) farewell(e *End) {
 	if e.Label == "closed" {
 		return
 	}
-	_ = c.tcp.SetDeadline(time.Now().Add(byeTime))
+	_ = c.tcp.SetDeadline(time.Now().Add(c.server.times.bye))
 	if c.front != nil && e.Bye.Text != "" && c.tls != tlsHandshaking {
 		c.front.Bye(e.Bye)
 	}

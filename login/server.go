@@ -33,13 +33,14 @@ type Server struct {
 	Options
 	router   *route.Router
 	snapshot atomic.Pointer[Snapshot]
+	times    times
 	panics   atomic.Uint64
 	clients  sync.WaitGroup // goroutines in the login phase
 }
 
 // NewServer returns a server without a snapshot; Use must come before the first connection.
 func NewServer(o Options) *Server {
-	return &Server{Options: o, router: route.New(o.Resolver, o.Events)}
+	return &Server{Options: o, router: route.New(o.Resolver, o.Events), times: dovecotTimes()}
 }
 
 // Use makes snap the snapshot of new connections and takes it over. The old one is closed when its

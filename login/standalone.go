@@ -36,7 +36,7 @@ func (c *Client) loginEnd() time.Time {
 	if c.standalone() {
 		return time.Now().Add(24 * time.Hour)
 	}
-	return c.began.Add(loginTime)
+	return c.began.Add(c.server.times.login)
 }
 
 // Idle gives reading and writing a time limit from now on.
@@ -60,7 +60,7 @@ func (c *Client) Finish(d time.Duration, run func(context.Context)) {
 	cancel()
 	c.mu.Lock()
 	c.busy = false
-	_ = c.tcp.SetDeadline(time.Now().Add(byeTime))
+	_ = c.tcp.SetDeadline(time.Now().Add(c.server.times.bye))
 	c.mu.Unlock()
 }
 

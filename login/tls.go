@@ -47,7 +47,7 @@ func (c *Client) StartTLS() error {
 	if c.R.Buffered() > 0 {
 		return &End{Log: "Plaintext data before TLS handshake", Label: "plaintext_before_tls", Linger: true}
 	}
-	return c.handshake(time.Now().Add(handshakeTime))
+	return c.handshake(time.Now().Add(c.server.times.handshake))
 }
 
 // handshake makes the connection a TLS one.

@@ -7,11 +7,6 @@ import (
 	"time"
 )
 
-const (
-	vigilEvery = time.Second      // how often the client is looked at
-	vigilWord  = 30 * time.Second // when it is told to be patient (Dovecot 2.3)
-)
-
 // errGone ends a client that closed its connection while its login was under way.
 var errGone = errors.New("client has gone")
 
@@ -29,7 +24,7 @@ type vigil struct {
 func (c *Client) startVigil(cancel context.CancelFunc) *vigil {
 	v := &vigil{c: c, cancel: cancel, began: time.Now()}
 	v.mu.Lock()
-	v.timer = time.AfterFunc(vigilEvery, v.look)
+	v.timer = time.AfterFunc(c.server.times.look, v.look)
 	v.mu.Unlock()
 	return v
 }
@@ -47,11 +42,11 @@ func (v *vigil) look() {
 		v.cancel()
 		return
 	}
-	if w, ok := v.c.front.(Waiter); ok && !v.spoken && v.c.phase == authenticating && time.Since(v.began) >= vigilWord {
+	if w, ok := v.c.front.(Waiter); ok && !v.spoken && v.c.phase == authenticating && time.Since(v.began) >= v.c.server.times.word {
 		v.spoken = true
 		w.Waiting()
 	}
-	v.timer.Reset(vigilEvery)
+	v.timer.Reset(v.c.server.times.look)
 }
 
 // stop ends the watch; nothing of it runs afterwards.
