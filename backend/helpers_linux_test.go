@@ -1,8 +1,10 @@
 package backend_test
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,4 +28,25 @@ func listenWithoutQueue(t *testing.T) (func(), netip.AddrPort) {
 	}
 	port := sa.(*unix.SockaddrInet4).Port
 	return func() { _ = unix.Close(fd) }, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+}
+
+// fullListener returns an address whose listen queue is full, so that connects to it hang, and what frees
+// it.
+func fullListener(t *testing.T) (netip.AddrPort, func()) {
+	t.Helper()
+	fd, addr := listenWithoutQueue(t)
+	var conns []net.Conn
+	for { // until one hangs
+		nc, err := net.DialTimeout("tcp", addr.String(), 100*time.Millisecond)
+		if err != nil {
+			break
+		}
+		conns = append(conns, nc)
+	}
+	return addr, func() {
+		for _, nc := range conns {
+			_ = nc.Close()
+		}
+		fd()
+	}
 }

@@ -6,31 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"dproxy/backend/backendtest"
 )
-
-// fullListener returns an address whose listen queue is full, so that connects to it hang, and what frees
-// it.
-func fullListener(t *testing.T) (netip.AddrPort, func()) {
-	t.Helper()
-	fd, addr := listenWithoutQueue(t)
-	var conns []net.Conn
-	for { // until one hangs
-		nc, err := net.DialTimeout("tcp", addr.String(), 100*time.Millisecond)
-		if err != nil {
-			break
-		}
-		conns = append(conns, nc)
-	}
-	return addr, func() {
-		for _, nc := range conns {
-			_ = nc.Close()
-		}
-		fd()
-	}
-}
 
 // tlsServer greets over TLS with one configuration for all connections.
 type tlsServer struct {

@@ -139,18 +139,7 @@ func (p *player) step(step string) error {
 	case "C:":
 		return p.expect(arg)
 	case "B:":
-		text, err := strconv.Unquote(arg)
-		if err != nil {
-			return err
-		}
-		got := make([]byte, len(text))
-		if _, err := io.ReadFull(p.r, got); err != nil {
-			return err
-		}
-		if string(got) != text {
-			return fmt.Errorf("got %q", got)
-		}
-		return nil
+		return p.exactly(arg)
 	case "N:":
 		n, err := strconv.Atoi(arg)
 		if err != nil {
@@ -184,6 +173,22 @@ func (p *player) step(step string) error {
 		return nil
 	}
 	return errors.New("unknown step")
+}
+
+// exactly reads the bytes of a quoted text.
+func (p *player) exactly(quoted string) error {
+	text, err := strconv.Unquote(quoted)
+	if err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(p.r, got); err != nil {
+		return err
+	}
+	if string(got) != text {
+		return fmt.Errorf("got %q", got)
+	}
+	return nil
 }
 
 func (p *player) expect(pattern string) error {
