@@ -137,6 +137,9 @@ func parseQuoted(s string) (value, rest, fault string) {
 				return "", "", "Missing '\"' at end of quoted string"
 			}
 		}
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return "", "", "Invalid character in quoted string"
+		}
 		b.WriteByte(s[i])
 	}
 	return "", "", "Missing '\"' at end of quoted string"

@@ -22,9 +22,9 @@ func (t *transaction) received() string {
 	}
 	b.WriteString("Received: from " + helo + " ([" + f.address() + "])\r\n")
 	with := "LMTP"
-	if security := f.c.Security(); security != "" {
+	if f.c.TLS() {
 		with = "LMTPS"
-		b.WriteString("\t(using " + security + ")\r\n")
+		b.WriteString("\t(using " + f.c.Security() + ")\r\n")
 	}
 	b.WriteString("\tby " + f.c.Terms().Hostname + " with " + with + "\r\n")
 	b.WriteString("\tid " + t.session + "\r\n")

@@ -63,6 +63,9 @@ func (f *front) rcpt(args string) error {
 		r = tx.judge(ctx, c)
 		stop()
 	})
+	if err == nil {
+		err = f.c.Idle(f.idle) // the command may have taken longer than a client may be idle
+	}
 	if err != nil {
 		return err
 	}

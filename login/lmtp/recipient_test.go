@@ -42,6 +42,8 @@ func TestRecipientOf(t *testing.T) {
 		{"has no blank", "<u 1@x>", "501 5.5.4 Invalid TO: Missing '>' at end of path", ""},
 		{"has a name", `<""@x>`, "501 5.5.4 Invalid TO: Empty localpart", ""},
 		{"has nothing of 8 bits", "<\xc3\xa9@x>", "501 5.5.4 Invalid TO: Invalid character in localpart", ""},
+		{"has none in quotes either", "<\"\xc3\xa9\"@x>", "501 5.5.4 Invalid TO: Invalid character in quoted string", ""},
+		{"has no tab in its quotes", "<\"a\tb\"@x>", "501 5.5.4 Invalid TO: Invalid character in quoted string", ""},
 		{"has no line's end in its quotes", "<\"a\x0db\"@x>", "500 5.5.2 Invalid command syntax", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,8 +35,8 @@ type rig struct {
 	addr     string
 	log      *backendtest.Recorder
 	registry *session.Registry
-	spec  listen.Spec
-	front func(*login.Client) login.Front
+	spec     listen.Spec
+	front    func(*login.Client) login.Front
 }
 
 const baseConf = `protocols = lmtp
