@@ -166,14 +166,21 @@ func (l *loop) isDone() bool {
 	}
 }
 
-// stop ends the loop when its last session has ended.
+// stop ends every session from the proxy's side, and then the loop.
 func (l *loop) stop() {
 	l.mu.Lock()
-	l.stopping = true
-	if !l.isDone() {
-		l.wakeLocked()
+	defer l.mu.Unlock()
+	if l.isDone() {
+		return
 	}
-	l.mu.Unlock()
+	l.stopping = true
+	for _, s := range l.slots {
+		if s != nil && !s.kicked {
+			s.kicked = true
+			l.push(s)
+		}
+	}
+	l.wakeLocked()
 }
 
 func (l *loop) appendSessions(all []*Session) []*Session {

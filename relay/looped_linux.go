@@ -193,19 +193,19 @@ func (s *looped) event(i int, events uint32) {
 
 // broken handles an end that epoll reports although neither input nor output is wanted of it: it
 // has been reset, or both its directions are shut. Not to be woken for it without end, it is no
-// longer watched.
+// longer watched; what it has said is read once the other end has taken what came before.
 func (s *looped) broken(i int) {
 	e := &s.ends[i]
 	s.unwatch(i)
+	var err error
+	if errno, _ := unix.GetsockoptInt(int(e.fd), unix.SOL_SOCKET, unix.SO_ERROR); errno != 0 {
+		err = &Error{Op: readOp, Errno: syscall.Errno(errno)}
+	}
 	if e.eof && !e.shut {
-		errno, _ := unix.GetsockoptInt(int(e.fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		if errno == 0 {
-			errno = int(unix.ECONNRESET)
-		}
-		s.dead(i, &Error{Op: writeOp, Errno: syscall.Errno(errno)})
+		s.dead(i, err)
 		return
 	}
-	s.limit()
+	s.note(Side(i), err)
 }
 
 // reads reports whether input of end i is wanted: the other end has taken what it was given, and
@@ -431,14 +431,12 @@ func (s *looped) limit() { s.loop.wheel.add(s, s.loop.now+s.allowed()) }
 // allowed is how long the session may stay without moving a byte.
 func (s *looped) allowed() time.Duration {
 	switch o := &s.engine.options; {
-	case s.ended && s.side == ByServer && s.ends[client].pending() == 0:
-		return o.farewell
-	case s.ended:
-		return o.drain
-	case o.IdleLimit > 0:
+	case !s.ended:
 		return o.IdleLimit
+	case s.side == ByServer && s.ends[client].pending() == 0:
+		return o.farewell
 	default:
-		return o.drain // a reset end that cannot be read because the other stalls
+		return o.drain
 	}
 }
 

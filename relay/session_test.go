@@ -244,6 +244,28 @@ func TestClose(t *testing.T) {
 			e.Close()
 		})
 	})
+	t.Run("sessions that start while the engine is closed end too", func(t *testing.T) {
+		for _, k := range engines {
+			e := NewWith(k.options)
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					for range 20 {
+						r := start(t, e, kind{}, [2]string{"", "x"})
+						defer r.ended()
+					}
+				}()
+			}
+			e.Close()
+			wg.Wait()
+			e.Close()
+			if n := e.Counters().Active; n != 0 {
+				t.Errorf("%s: %d sessions are left", k.name, n)
+			}
+		}
+	})
 	t.Run("onEnd never runs within Start", func(t *testing.T) {
 		onEngines(t, Options{}, func(t *testing.T, e *Engine) {
 			var mu sync.Mutex

@@ -225,5 +225,8 @@ func (s *looped) sealNotify(i int) {
 func (f *feed) take() []byte {
 	b := f.out
 	f.out = f.out[:0]
+	if cap(f.out) > 4*chunk {
+		f.out = nil // early bytes were many; what is sealed later is a chunk
+	}
 	return b
 }
