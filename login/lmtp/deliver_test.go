@@ -305,3 +305,33 @@ func TestMessageThatCannotBeKept(t *testing.T) {
 	}
 	r.waitFor(t, `^Error: Failed to keep a message of 127\.0\.0\.1 until its delivery: `)
 }
+
+// TestClientThatLeavesDuringASlowRecipient frees the backend's connection at once.
+func TestClientThatLeavesDuringASlowRecipient(t *testing.T) {
+	b := newFake(t, rule{"RCPT", "!hang"})
+	r := newRig(t, "", "u@x "+at(b, ""))
+	c := r.opened(t, "")
+	c.play("C: RCPT TO:<u@x>")
+	for len(b.rcpts()) == 0 {
+		runtime.Gosched()
+	}
+	_ = c.nc.Close()
+	r.waitFor(t, `^Info: Disconnect from 127\.0\.0\.1: Connection closed \(state=MAIL FROM\)$`)
+}
+
+// TestKilledBackendWithinTheMessage loses one of two backends while the message is written to both.
+func TestKilledBackendWithinTheMessage(t *testing.T) {
+	one, two := newFake(t), newFake(t)
+	one.keep = false
+	r := newRig(t, "", "u1@x "+at(one, ""), "u2@x "+at(two, ""))
+	c := r.opened(t, "")
+	c.play("C: RCPT TO:<u2@x>", "S: 250 .*", "C: RCPT TO:<u1@x>", "S: 250 .*", "C: DATA", "S: 354 OK")
+	block := bytes.Repeat([]byte(strings.Repeat("x", 62)+"\r\n"), 1024)
+	for range 32 {
+		if _, err := c.nc.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two.stop()
+	c.play(`Q: ".\r\n"`, `S: 451 4.4.0 Proxy failed \(connection lost, session=.*\)`, "S: 250 2.0.0 <u1@x> .* Saved")
+}
