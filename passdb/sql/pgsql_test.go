@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"dproxy/passdb"
 	"dproxy/test/daemon"
 )
 
@@ -217,11 +218,29 @@ func loseConnections(t *testing.T, db *database, d *daemon.Database, kill string
 			all.Go(func() { lookup(t, p, "a") })
 		}
 		all.Wait()
+		quiet(t, p)
 		lose()
 		for range 6 {
 			if got := lookup(t, p, "a'b"); got != "ok password=x z=a'b" {
 				t.Errorf("got %s", got)
 			}
+		}
+	}
+}
+
+// quiet waits until no connection is being made: one that is lost before it is there counts as a host that cannot be reached.
+func quiet(t *testing.T, d passdb.Driver) {
+	t.Helper()
+	pool := d.(*Driver).pool
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		pool.mu.Lock()
+		n := len(pool.dials)
+		pool.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are still being made", n)
 		}
 	}
 }
