@@ -139,3 +139,24 @@ func descriptors(b testing.TB) int {
 	}
 	return len(all)
 }
+
+// BenchmarkHandOver starts and ends a session whose connections exist; the time includes both ends.
+func BenchmarkHandOver(b *testing.B) {
+	onBenchEngines(b, func(b *testing.B, e *Engine) {
+		done := make(chan Stats)
+		b.ReportAllocs()
+		for b.Loop() {
+			b.StopTimer()
+			a, c := tcpPair(b)
+			d, f := tcpPair(b)
+			b.StartTimer()
+			s := e.Start(Pair{Client: a, Backend: d}, func(st Stats) { done <- st })
+			s.Close()
+			<-done
+			b.StopTimer()
+			c.Close()
+			f.Close()
+			b.StartTimer()
+		}
+	})
+}

@@ -24,8 +24,8 @@ func fill(t *testing.T, p *peer) []byte {
 	for i := range block {
 		block[i] = byte(i * 7)
 	}
-	for stalled := 0; stalled < 3; {
-		p.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for stalled := 0; stalled < 2; {
+		p.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 		n, err := p.Write(block)
 		sent.Write(block[:n])
 		switch {
@@ -45,6 +45,7 @@ func fill(t *testing.T, p *peer) []byte {
 func TestStall(t *testing.T) {
 	for _, k := range []kind{{}, {client: tls.VersionTLS13}} {
 		t.Run(k.String(), func(t *testing.T) {
+			t.Parallel()
 			e := NewWith(Options{Loops: 1})
 			defer e.Close()
 			r, other := start(t, e, k, [2]string{}), start(t, e, k, [2]string{})
@@ -86,6 +87,7 @@ func TestStall(t *testing.T) {
 		})
 	}
 	t.Run("a stalled client that is reset ends its session", func(t *testing.T) {
+		t.Parallel()
 		e := New()
 		defer e.Close()
 		r := start(t, e, kind{}, [2]string{})
@@ -99,6 +101,7 @@ func TestStall(t *testing.T) {
 		}
 	})
 	t.Run("a backend that is reset behind a stalled client causes no wake-ups and ends with the drain", func(t *testing.T) {
+		t.Parallel()
 		e := NewWith(Options{Loops: 1, drain: time.Second, farewell: time.Second})
 		defer e.Close()
 		r, other := start(t, e, kind{}, [2]string{}), start(t, e, kind{}, [2]string{})
@@ -133,7 +136,7 @@ func TestIdle(t *testing.T) {
 		t.Run(k.String()+": two descriptors, no goroutine, no wake-up and no buffer", func(t *testing.T) {
 			e := NewWith(Options{Loops: 1})
 			defer e.Close()
-			const n = 50
+			const n = 20
 			all := []*rig{start(t, e, k, [2]string{})} // the loop itself
 			ready := func(r *rig) {
 				// Bulk first, so that there were buffers.

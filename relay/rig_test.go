@@ -50,8 +50,11 @@ func onEngines(t *testing.T, o Options, f func(t *testing.T, e *Engine)) {
 
 // kinds are the pairings of a plain or TLS client with a plain or TLS backend.
 var kinds = []kind{
-	{}, {client: tls.VersionTLS13}, {backend: tls.VersionTLS13},
-	{client: tls.VersionTLS13, backend: tls.VersionTLS13}, {client: tls.VersionTLS12, backend: tls.VersionTLS12},
+	{},
+	{client: tls.VersionTLS13},
+	{backend: tls.VersionTLS13},
+	{client: tls.VersionTLS13, backend: tls.VersionTLS13},
+	{client: tls.VersionTLS12, backend: tls.VersionTLS12},
 }
 
 // kind is a pairing; a side is 0 for plain or a TLS version.
