@@ -152,6 +152,7 @@ func (c *Client) challenge(challenge []byte, until time.Time) ([]byte, *Refusal,
 	}
 	c.waiting = true
 	response, err := c.front.Continue(challenge)
+	var bad BadResponse
 	switch {
 	case err == nil:
 		c.waiting = false
@@ -160,6 +161,8 @@ func (c *Client) challenge(challenge []byte, until time.Time) ([]byte, *Refusal,
 		return nil, &Refusal{Cause: Aborted, Text: textAborted}, c.limit(c.loginEnd())
 	case errors.Is(err, ErrNotBase64):
 		return nil, &Refusal{Cause: AuthReason, Text: "Invalid base64 in response"}, c.limit(c.loginEnd())
+	case errors.As(err, &bad):
+		return nil, &Refusal{Cause: AuthReason, Text: string(bad)}, c.limit(c.loginEnd())
 	case errors.Is(err, ErrBadBase64):
 		c.waiting = false
 		c.lastFail = auth.CodeInvalidBase64

@@ -77,6 +77,13 @@ var (
 	ErrNotBase64 = errors.New("no base64 at all") // bytes that are not in its alphabet
 )
 
+// BadResponse is what a front says about an answer to a challenge that is none. It leaves the connection
+// usable and refuses the attempt.
+type BadResponse string
+
+// Error implements error.
+func (b BadResponse) Error() string { return string(b) }
+
 // Cause says why a login was refused; a front chooses its reply code by it.
 type Cause int
 

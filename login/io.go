@@ -87,9 +87,14 @@ func (c *Client) Response() ([]byte, error) {
 func (c *Client) ResponseLine() ([]byte, error) {
 	line, err := c.R.Line(maxResponse + 1)
 	if errors.Is(err, wire.ErrTooLong) {
-		return nil, &End{Log: "Authentication response too large", Label: "auth_response_too_large", Linger: true}
+		return nil, ResponseTooLarge()
 	}
 	return line, err
+}
+
+// ResponseTooLarge is the end of a client whose SASL response is beyond the bound.
+func ResponseTooLarge() error {
+	return &End{Log: "Authentication response too large", Label: "auth_response_too_large", Linger: true}
 }
 
 // DecodeResponse decodes base64. Blanks are skipped and the padding is needed, as in Dovecot.

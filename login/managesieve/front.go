@@ -1,0 +1,114 @@
+// Package managesieve is the ManageSieve server side before login (RFC 5804), with the commands, texts and
+// bounds of Pigeonhole 0.5's managesieve-login. It imports login, backend, capability and wire.
+package managesieve
+
+import (
+	"strings"
+
+	"dproxy/backend"
+	"dproxy/capability"
+	"dproxy/login"
+	"dproxy/wire"
+)
+
+// New makes the front of one connection.
+func New(c *login.Client) login.Front { return &front{c: c, in: input{c: c, ended: true}} }
+
+type front struct {
+	c    *login.Client
+	in   input
+	cred login.Credentials
+	bad  int
+}
+
+// texts are what connections with the same settings share.
+type texts struct {
+	capability [8]string // lines of the list, by state
+}
+
+// derive makes the texts of a set of settings.
+func derive(t *login.Terms) any {
+	x := &texts{}
+	list := capability.Sieve{
+		Implementation: t.Settings.ManagesieveImplementationString, Sieve: t.Settings.ManagesieveSieveCapability,
+		Notify: t.Settings.ManagesieveNotifyCapability,
+	}
+	for i := range x.capability {
+		list.XClient = i&trusted != 0
+		x.capability[i] = strings.Join(list.Lines(t.State(i&secured != 0, i&tls != 0)), "\r\n") + "\r\n"
+	}
+	return x
+}
+
+func (f *front) texts() *texts { return f.c.Derived(derive).(*texts) }
+
+// The bits of a state.
+const (
+	secured = 1
+	tls     = 2
+	trusted = 4
+)
+
+// state is the index of the texts that hold now.
+func (f *front) state() int {
+	i := 0
+	if f.c.Secured() {
+		i |= secured
+	}
+	if f.c.TLS() {
+		i |= tls
+	}
+	if f.c.Trusted() {
+		i |= trusted
+	}
+	return i
+}
+
+// capabilities sends the list with its response.
+func (f *front) capabilities(text string) {
+	f.c.Send(f.texts().capability[f.state()])
+	f.reply("OK", text)
+}
+
+// reply sends a response with a text for humans. The response may have a code.
+func (f *front) reply(response, text string) {
+	f.c.Send(response, " ", wire.SieveQuote(text), "\r\n")
+}
+
+// Greet implements login.Front.
+func (f *front) Greet() error {
+	f.capabilities(f.c.Greeting())
+	return nil
+}
+
+// Refuse implements login.Front.
+func (f *front) Refuse(r login.Refusal) error {
+	switch r.Cause {
+	case login.TempFail, login.Unavailable:
+		f.reply("NO (TRYLATER)", r.Text)
+	case login.NeedsTLS:
+		f.reply("NO (ENCRYPT-NEEDED)", r.Text)
+	case login.Referred:
+		f.reply("NO (REFERRAL "+r.Referral.URL("sieve", "4190")+")", r.Text)
+	case login.BackendRefused:
+		f.c.Send(r.Reply, "\r\n")
+	default:
+		f.reply("NO", r.Text)
+	}
+	return nil
+}
+
+// Welcome implements login.Front.
+func (f *front) Welcome(w backend.Welcome) error {
+	f.c.Send(w.Line, "\r\n")
+	return nil
+}
+
+// Bye implements login.Front.
+func (f *front) Bye(b login.Bye) {
+	if b.Why == login.ByeShutdown {
+		f.reply("BYE (TRYLATER)", b.Text)
+		return
+	}
+	f.reply("BYE", b.Text)
+}
