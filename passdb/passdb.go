@@ -95,6 +95,12 @@ type Closer interface {
 	Close() error
 }
 
+// Pinger is a Driver that can tell without a user whether its servers answer. Ping tries each of them
+// once and calls report with its name, which holds no secret, and with the reason when it cannot be used.
+type Pinger interface {
+	Ping(ctx context.Context, report func(server string, err error))
+}
+
 // Reporter is a Driver that notices things about its database that belong to no single login: a
 // user listed twice, a server that went away. SetReport is called at most once, before the first
 // question. The driver may call report at any time from any goroutine, but not after Close; text is

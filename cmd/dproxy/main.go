@@ -80,7 +80,7 @@ Without a subcommand it starts the server, in the background unless -F is given.
 	root.Flags().BoolVarP(&f.nonDefault, "non-default", "n", false, "print the settings that are not defaults, as doveconf -n, and exit")
 	root.Flags().BoolVarP(&f.all, "all", "a", false, "print all settings, as doveconf -a, and exit")
 	root.Flags().BoolVar(&f.hostdomain, "hostdomain", false, "print this machine's name as Dovecot's dovecot --hostdomain does, and exit")
-	root.AddCommand(confCommand(&f), reloadCommand(&f), stopCommand(&f), pwCommand())
+	root.AddCommand(confCommand(&f), checkCommand(&f), reloadCommand(&f), stopCommand(&f), pwCommand())
 	return root
 }
 
