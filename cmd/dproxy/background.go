@@ -142,7 +142,7 @@ func reloadCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use: "reload", Short: "make the running server read its configuration again", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := f.signal(syscall.SIGHUP)
+			_, _, err := f.signal(syscall.SIGHUP)
 			return err
 		},
 	}
@@ -155,7 +155,7 @@ func stopCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use: "stop", Short: "end the running server", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			pid, err := f.signal(syscall.SIGTERM)
+			pid, path, err := f.signal(syscall.SIGTERM)
 			if err != nil {
 				return err
 			}
@@ -163,7 +163,8 @@ func stopCommand(f *flags) *cobra.Command {
 			signal.Notify(interrupted, os.Interrupt)
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for deadline := time.Now().Add(stopWait); alive(pid); {
+			// With shutdown_clients = no the process outlives its pid file until its sessions have ended.
+			for deadline := time.Now().Add(stopWait); runningPID(path) == pid; {
 				select {
 				case <-interrupted:
 					return exit(1)
@@ -179,17 +180,17 @@ func stopCommand(f *flags) *cobra.Command {
 }
 
 // signal sends a signal to the server whose configuration this is. Without one the answer is Dovecot's.
-func (f *flags) signal(s syscall.Signal) (int, error) {
+func (f *flags) signal(s syscall.Signal) (pid int, path string, err error) {
 	c, err := conf.Load(f.conf, conf.Options{})
 	if err != nil {
-		return 0, fatal("doveconf", err)
+		return 0, "", fatal("doveconf", err)
 	}
-	path := pidFile(c.Settings(conf.Filter{}).BaseDir)
-	pid := runningPID(path)
+	path = pidFile(c.Settings(conf.Filter{}).BaseDir)
+	pid = runningPID(path)
 	if pid == 0 {
-		return 0, fatal("", errors.New("dproxy is not running (read from "+path+")"))
+		return 0, path, fatal("", errors.New("dproxy is not running (read from "+path+")"))
 	}
-	return pid, syscall.Kill(pid, s)
+	return pid, path, syscall.Kill(pid, s)
 }
 
 // fatal prints an error as Dovecot's programs do and gives their exit status.

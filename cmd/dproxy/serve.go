@@ -163,7 +163,7 @@ func (a *app) run(signals <-chan os.Signal) {
 			a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
 		default:
 			a.say(event.Warning, fmt.Sprintf("Killed with signal %d", s.(syscall.Signal)))
-			a.stop()
+			a.stop(signals)
 			return
 		}
 	}
@@ -190,17 +190,43 @@ func (a *app) reload() {
 // stopGrace bounds a stop; what has not ended by then is cut.
 const stopGrace = 8 * time.Second
 
-// stop closes the sockets, tells everybody who has not logged in, ends relayed sessions when shutdown_clients says so or the
-// process could not keep them, and waits for what is left.
-func (a *app) stop() {
+// stop closes the sockets and tells everybody who has not logged in. Relayed sessions end too, unless shutdown_clients is off:
+// then they live on, and the process with them, until the last has ended or another signal comes.
+func (a *app) stop(signals <-chan os.Signal) {
+	s := a.config.Settings(conf.Filter{})
 	a.sockets.Close()
+	if !s.ShutdownClients {
+		a.registry.Stop(false)
+		release(s.BaseDir) // a successor may start
+		if _, relayed := a.registry.Counts(); relayed > 0 {
+			a.say(event.Info, fmt.Sprintf("%d sessions live on (shutdown_clients = no); another signal ends them", relayed))
+		}
+		if a.outlive(signals) {
+			return
+		}
+	}
 	a.registry.Stop(true)
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
-	defer cancel()
 	select {
 	case <-a.registry.Wait():
-	case <-ctx.Done():
+	case <-time.After(stopGrace):
 		preLogin, relayed := a.registry.Counts()
 		a.say(event.Warning, fmt.Sprintf("%d logins and %d sessions did not end in time", preLogin, relayed))
+	}
+}
+
+// outlive waits for the last session and tells whether it has ended; a signal to end comes first otherwise.
+func (a *app) outlive(signals <-chan os.Signal) bool {
+	for {
+		select {
+		case <-a.registry.Wait():
+			return true
+		case s := <-signals:
+			switch s {
+			case syscall.SIGTERM, syscall.SIGINT:
+				return false
+			case syscall.SIGUSR1:
+				a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
+			}
+		}
 	}
 }
