@@ -155,7 +155,7 @@ func stopCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use: "stop", Short: "end the running server", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			pid, path, err := f.signal(syscall.SIGTERM)
+			s, pid, err := f.signal(syscall.SIGTERM)
 			if err != nil {
 				return err
 			}
@@ -164,7 +164,8 @@ func stopCommand(f *flags) *cobra.Command {
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			// With shutdown_clients = no the process outlives its pid file until its sessions have ended.
-			for deadline := time.Now().Add(stopWait); runningPID(path) == pid; {
+			lives := func() bool { return alive(pid) && (s.ShutdownClients || runningPID(pidFile(s.BaseDir)) == pid) }
+			for deadline := time.Now().Add(stopWait); lives(); {
 				select {
 				case <-interrupted:
 					return exit(1)
@@ -180,17 +181,18 @@ func stopCommand(f *flags) *cobra.Command {
 }
 
 // signal sends a signal to the server whose configuration this is. Without one the answer is Dovecot's.
-func (f *flags) signal(s syscall.Signal) (pid int, path string, err error) {
+func (f *flags) signal(sig syscall.Signal) (s *conf.Settings, pid int, err error) {
 	c, err := conf.Load(f.conf, conf.Options{})
 	if err != nil {
-		return 0, "", fatal("doveconf", err)
+		return nil, 0, fatal("doveconf", err)
 	}
-	path = pidFile(c.Settings(conf.Filter{}).BaseDir)
+	s = c.Settings(conf.Filter{})
+	path := pidFile(s.BaseDir)
 	pid = runningPID(path)
 	if pid == 0 {
-		return 0, path, fatal("", errors.New("dproxy is not running (read from "+path+")"))
+		return s, 0, fatal("", errors.New("dproxy is not running (read from "+path+")"))
 	}
-	return pid, path, syscall.Kill(pid, s)
+	return s, pid, syscall.Kill(pid, sig)
 }
 
 // fatal prints an error as Dovecot's programs do and gives their exit status.
