@@ -199,7 +199,8 @@ func TestXCLIENT(t *testing.T) {
 		"the client as it is": {"", "", "", []string{"ADDR=127.0.0.1 ", "TTL=4"}, nil},
 		"a trusted peer": {
 			trusted, "127.0.0.2", "C: xclient  ADDR=192.0.2.7 PORT=1234 SESSION=sess TTL=3 FORWARD=YT1iCWM9ZA== FOO=bar x\n" + updated,
-			[]string{"ADDR=192.0.2.7 PORT=1234 SESSION=sess TTL=2 FORWARD=YT1iCWM9ZA=="}, nil,
+			[]string{"ADDR=192.0.2.7 PORT=1234 SESSION=sess TTL=2 FORWARD=YT1iCWM9ZA=="},
+			nil,
 		},
 		"an IPv6 address":        {trusted, "127.0.0.2", "C: XCLIENT ADDR=2001:db8::1\n" + updated, []string{"ADDR=2001:db8::1 "}, nil},
 		"more than once":         {trusted, "127.0.0.2", "C: XCLIENT ADDR=192.0.2.7\n" + updated + "\nC: XOIP 192.0.2.8\n" + updated, []string{"ADDR=192.0.2.8 "}, nil},
