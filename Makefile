@@ -45,8 +45,8 @@ race: ## all tests under the race detector
 conformance: build ## play the recorded scenarios and count the identical ones
 	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./test/dialog
 
-e2e: build ## real mail clients through dproxy to real backends
-	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'EndToEnd' ./test/e2e
+e2e: build ## real mail clients through dproxy to real backends, and hostile ones of both
+	DPROXY=$(CURDIR)/$(BIN) $(GO) test -p 1 -count=1 -v -run 'EndToEnd' ./test/e2e ./test/attack
 
 conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
 	$(GO) test -count=1 -v -run 'Conformance' ./conf

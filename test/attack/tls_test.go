@@ -1,0 +1,211 @@
+package attack
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"dproxy/test/daemon"
+	"dproxy/test/dialog"
+)
+
+// testStartTLS: what comes before the handshake is never run.
+func testStartTLS(t *testing.T, g *gate) {
+	for _, tt := range []struct{ name, listener, start, answer, smuggled string }{
+		{"imap", "imap", "s STARTTLS\r\n", "s OK", "x LOGIN any@example.org x\r\nx NOOP\r\n"},
+		{"pop3", "pop3", "STLS\r\n", "+OK", "USER any@example.org\r\nPASS x\r\n"},
+	} {
+		before := g.good[tt.name].count()
+		t.Run(tt.name+": commands in the segment of STARTTLS end the connection", func(t *testing.T) {
+			p := g.meet(t, tt.listener, stranger)
+			p.send(tt.start + tt.smuggled)
+			if l := p.line(t); !strings.HasPrefix(l, tt.answer) {
+				t.Errorf("answer %q", l)
+			}
+			if rest := p.rest(t); rest != "" {
+				t.Errorf("something more was answered: %q", rest)
+			}
+			g.awaitLog(t, "Plaintext data before TLS handshake")
+		})
+		t.Run(tt.name+": commands in place of the ClientHello are no commands", func(t *testing.T) {
+			p := g.meet(t, tt.listener, stranger)
+			p.send(tt.start)
+			p.line(t)
+			p.send(tt.smuggled)
+			if rest := p.rest(t); strings.ContainsAny(rest, "xPU") && strings.Contains(rest, "OK") {
+				t.Errorf("it was answered: %q", rest)
+			}
+		})
+		t.Run(tt.name+": a second STARTTLS is refused and TLS goes on", func(t *testing.T) {
+			p := g.meet(t, tt.listener, stranger)
+			p.send(tt.start)
+			p.line(t)
+			if err := p.startTLS(g.tls()); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.ask(tt.start, map[string]string{"imap": "s BAD", "pop3": "-ERR"}[tt.name]); err != nil {
+				t.Error(err)
+			}
+			if err := p.ask(map[string]string{"imap": "n NOOP\r\n", "pop3": "CAPA\r\n"}[tt.name], map[string]string{"imap": "n OK", "pop3": "+OK"}[tt.name]); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 2 { // canaries log in meanwhile; the name that was smuggled must not
+			if text := g.good[tt.name].text(); strings.Contains(text, "any@example.org") {
+				t.Errorf("%d connections before: the backend heard %q", before, text)
+			}
+		}
+	}
+	t.Run("STARTTLS as a SASL response is no command", func(t *testing.T) {
+		p := g.meet(t, "imap", stranger)
+		p.send("a AUTHENTICATE PLAIN\r\n")
+		p.until(t, "+")
+		p.send("s STARTTLS\r\n")
+		if l := p.line(t); !strings.HasPrefix(l, "a NO") && !strings.HasPrefix(l, "a BAD") {
+			t.Errorf("answer %q", l)
+		}
+		if err := p.ask("n NOOP\r\n", "n OK"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// testTLS: handshakes that no mail client makes.
+func testTLS(t *testing.T, g *gate) {
+	for _, tt := range []struct {
+		name string
+		set  func(*tls.Config)
+		ok   bool
+	}{
+		{"TLS 1.0", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }, false},
+		{"TLS 1.1", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, false},
+		{"RC4", only(tls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA), false},
+		{"3DES", only(tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA), false},
+		{"static RSA", only(tls.TLS_RSA_WITH_AES_128_GCM_SHA256), false},
+		{"ALPN of HTTP", func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }, false},
+		{"ALPN of FTP", func(c *tls.Config) { c.NextProtos = []string{"ftp"} }, false},
+		{"the protocol's own ALPN", func(c *tls.Config) { c.NextProtos = []string{"imap", "pop3"} }, true},
+		{"no ALPN", func(*tls.Config) {}, true},
+	} {
+		for _, l := range []string{"imaps", "pop3s"} {
+			t.Run(fmt.Sprintf("%s is served by %s: %v", tt.name, l, tt.ok), func(t *testing.T) {
+				conf := g.tls()
+				tt.set(conf)
+				p, err := dial(g.addr(l), "", conf)
+				if err == nil {
+					_, err = p.next()
+					p.Close()
+				}
+				if (err == nil) != tt.ok {
+					t.Errorf("error %v", err)
+				}
+			})
+		}
+	}
+	for _, l := range []string{"imaps", "pop3s"} {
+		t.Run("plaintext gets no plaintext answer from "+l, func(t *testing.T) {
+			p, err := dial(g.addr(l), stranger, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			p.send("a LOGIN any@example.org x\r\nUSER any@example.org\r\n")
+			if rest := p.rest(t); strings.Contains(rest, "OK") || strings.Contains(rest, "ready") || strings.Contains(rest, "BAD") {
+				t.Errorf("answer %q", rest)
+			}
+		})
+	}
+	t.Run("renegotiation is not done", func(t *testing.T) { testRenegotiation(t, g) })
+}
+
+func only(suite uint16) func(*tls.Config) {
+	return func(c *tls.Config) { c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{suite} }
+}
+
+// testRenegotiation asks with OpenSSL, as Go has none: a line R makes s_client renegotiate.
+func testRenegotiation(t *testing.T, g *gate) {
+	cmd := exec.CommandContext(t.Context(), daemon.Program(t, "openssl"), "s_client", "-tls1_2", "-connect", g.addr("imaps"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	feeder := &feeder{in: in}
+	cmd.Stdout, cmd.Stderr = feeder, feeder
+	_ = cmd.Run() // it ends with an error: the handshake is refused
+	out := feeder.text()
+	if !strings.Contains(out, "RENEGOTIATING") || strings.Contains(out, "n OK") {
+		t.Errorf("s_client said %q", out[max(0, len(out)-1500):])
+	}
+}
+
+// testPlaintext: ssl=required and disable_plaintext_auth hold back every password, and say so first.
+func testPlaintext(t *testing.T, certs *dialog.Certs) {
+	for _, setting := range []string{"ssl = required\n", "disable_plaintext_auth = yes\n"} {
+		g := newGate(t, certs)
+		g.start(t, setting, 0)
+		p := g.meet(t, "imap", stranger)
+		p.send("c CAPABILITY\r\n")
+		if l := p.until(t, "* CAPABILITY"); !strings.Contains(l, "LOGINDISABLED") || strings.Contains(l, "AUTH=PLAIN") {
+			t.Errorf("%s: %q", setting, l)
+		}
+		p.until(t, "c OK")
+		for _, cmd := range []string{
+			"a LOGIN victim@example.org " + password,
+			"a AUTHENTICATE PLAIN " + plain("", "victim@example.org", password),
+			"a AUTHENTICATE PLAIN",
+		} {
+			p.send(cmd + "\r\n")
+			if l := p.until(t, "a "); !strings.HasPrefix(l, "a NO [PRIVACYREQUIRED]") {
+				t.Errorf("%s: %.20q: %q", setting, cmd, l)
+			}
+		}
+		p = g.meet(t, "pop3", stranger)
+		for _, cmd := range []string{"USER victim@example.org", "PASS " + password, "AUTH PLAIN " + plain("", "victim@example.org", password)} {
+			if err := p.ask(cmd+"\r\n", "-ERR"); err != nil {
+				t.Errorf("%s: %v", setting, err)
+			}
+			if strings.HasPrefix(cmd, "PASS") {
+				p.Close() // bad commands are counted
+				p = g.meet(t, "pop3", stranger)
+			}
+		}
+		if n := g.good["imap"].count() + g.good["pop3"].count(); n != 0 {
+			t.Errorf("%s: %d connections to backends", setting, n)
+		}
+	}
+}
+
+// testClientCertificates: a name from a certificate counts only when the certificate does.
+func testClientCertificates(t *testing.T, certs *dialog.Certs) {
+	g := newGate(t, certs)
+	g.start(t, "ssl_ca = <@CERTS@/ca.crt\nssl_require_crl = no\nssl_verify_client_cert = yes\nauth_ssl_require_client_cert = yes\n"+
+		"auth_ssl_username_from_cert = yes\n", 0)
+	for name, conf := range map[string]func(*tls.Config){
+		"no certificate":          func(*tls.Config) {},
+		"a self-signed one":       func(c *tls.Config) { c.Certificates = certs.Server("rogue").Certificates },
+		"one that is for servers": func(c *tls.Config) { c.Certificates = certs.Server("backend").Certificates },
+	} {
+		t.Run(name+" logs nobody in", func(t *testing.T) {
+			c := g.tls()
+			conf(c)
+			p, err := dial(g.addr("imaps"), "", c)
+			if err != nil {
+				return // refused in the handshake
+			}
+			defer p.Close()
+			if _, err := p.next(); err != nil {
+				return
+			}
+			p.send("a LOGIN victim@example.org " + password + "\r\n")
+			if l, err := p.next(); err == nil && !strings.HasPrefix(l, "a NO") && !strings.HasPrefix(l, "* BYE") {
+				t.Errorf("answer %q", l)
+			}
+		})
+	}
+	if n := g.good["imap"].count(); n != 0 {
+		t.Errorf("%d connections to the backend", n)
+	}
+}
