@@ -68,10 +68,15 @@ func (c *Client) Flush() error {
 // Response reads one line of a SASL exchange in base64 and decodes it.
 func (c *Client) Response() ([]byte, error) {
 	line, err := c.ResponseLine()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(line) == 1 && line[0] == '*':
+	}
+	return Answer(line)
+}
+
+// Answer decodes an answer to a SASL challenge.
+func Answer(line []byte) ([]byte, error) {
+	if len(line) == 1 && line[0] == '*' {
 		return nil, ErrAborted
 	}
 	for _, b := range line {

@@ -135,7 +135,7 @@ func (f *front) noop(a []arg) (bool, error) {
 	case a[0].kind != str:
 		f.reply("NO", "Invalid echo tag.")
 	default:
-		f.reply("OK (TAG "+wire.SieveQuote(a[0].text)+")", "Done")
+		f.reply("OK (TAG "+quote(a[0].text)+")", "Done")
 	}
 	return false, nil
 }

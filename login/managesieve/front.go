@@ -3,12 +3,12 @@
 package managesieve
 
 import (
+	"strconv"
 	"strings"
 
 	"dproxy/backend"
 	"dproxy/capability"
 	"dproxy/login"
-	"dproxy/wire"
 )
 
 // New makes the front of one connection.
@@ -72,8 +72,21 @@ func (f *front) capabilities(text string) {
 
 // reply sends a response with a text for humans. The response may have a code.
 func (f *front) reply(response, text string) {
-	f.c.Send(response, " ", wire.SieveQuote(text), "\r\n")
+	f.c.Send(response, " ", quote(text), "\r\n")
 }
+
+// quote writes a string of a server: quoted, or a literal when it has line ends (RFC 5804 section 4). What is
+// not UTF-8 is left out, and a NUL ends it (Pigeonhole 0.5).
+func quote(s string) string {
+	s, _, _ = strings.Cut(s, "\x00")
+	s = strings.ToValidUTF8(s, "")
+	if strings.ContainsAny(s, "\r\n") {
+		return "{" + strconv.Itoa(len(s)) + "}\r\n" + s
+	}
+	return `"` + escaper.Replace(s) + `"`
+}
+
+var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // Greet implements login.Front.
 func (f *front) Greet() error {
@@ -89,13 +102,28 @@ func (f *front) Refuse(r login.Refusal) error {
 	case login.NeedsTLS:
 		f.reply("NO (ENCRYPT-NEEDED)", r.Text)
 	case login.Referred:
-		f.reply("NO (REFERRAL "+r.Referral.URL("sieve", "4190")+")", r.Text)
+		f.reply("NO (REFERRAL "+referral(r.Referral)+")", r.Text)
 	case login.BackendRefused:
 		f.c.Send(r.Reply, "\r\n")
 	default:
 		f.reply("NO", r.Text)
 	}
 	return nil
+}
+
+// referral is the URL as Pigeonhole 0.5 writes it, without escapes, unless the name needs some to stay within
+// the parentheses.
+func referral(r *login.Referral) string {
+	for _, s := range []string{r.User, r.Mech, r.Host} {
+		if strings.ContainsAny(s, " ()\"\\;") {
+			return r.URL("sieve", "4190")
+		}
+	}
+	url := "sieve://" + r.User + ";AUTH=" + r.Mech + "@" + r.Host
+	if r.Port != "" && r.Port != "4190" {
+		url += ":" + r.Port
+	}
+	return url
 }
 
 // Welcome implements login.Front.

@@ -1,6 +1,7 @@
 package managesieve
 
 import (
+	"math"
 	"unicode/utf8"
 
 	"dproxy/login"
@@ -114,8 +115,13 @@ func (in *input) start() (byte, error) {
 		switch {
 		case err != nil:
 			return 0, err
-		case b == '\r' || b == '\n':
+		case b == '\n':
 			return 0, nil
+		case b == '\r':
+			if b, err = in.at(1); err == nil && b != '\n' {
+				err = syntaxError("CR sent without LF")
+			}
+			return 0, err
 		case b != ' ':
 			return b, nil
 		}
@@ -219,7 +225,7 @@ func (in *input) literal() (string, error) {
 
 // literalSize takes {N} or {N+}. No literal is prompted for, as RFC 5804 has only the latter from clients.
 func (in *input) literalSize() (n int, err error) {
-	plus := false
+	plus, size := false, uint64(0)
 	for i := 1; ; i++ {
 		b, err := in.at(i)
 		switch {
@@ -227,14 +233,17 @@ func (in *input) literalSize() (n int, err error) {
 			return 0, err
 		case b == '}':
 			in.take(i + 1)
-			return n, nil
+			return int(min(size, 1<<20)), nil // far beyond every bound
 		case plus:
 			return 0, syntaxError("Expecting '}' after '+'")
 		case b == '+':
 			plus = true
 		case b >= '0' && b <= '9':
-			// Far beyond every bound a number grows no more.
-			n = min(n*10+int(b-'0'), 1<<20)
+			d := uint64(b - '0')
+			if size > (math.MaxUint64-d)/10 {
+				return 0, syntaxError("Literal size too large")
+			}
+			size = size*10 + d
 		default:
 			return 0, syntaxError("Invalid literal size")
 		}

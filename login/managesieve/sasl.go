@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"dproxy/login"
-	"dproxy/wire"
 )
 
 // authenticate reads a mechanism and, on the same line, perhaps an initial response (RFC 5804 section 2.1).
@@ -34,7 +33,7 @@ func (f *front) authenticate([]arg) (bool, error) {
 
 // Continue implements login.Front: challenge and answer are strings.
 func (f *front) Continue(challenge []byte) ([]byte, error) {
-	f.c.Send(wire.SieveQuote(base64.StdEncoding.EncodeToString(challenge)), "\r\n")
+	f.c.Send(`"`, base64.StdEncoding.EncodeToString(challenge), "\"\r\n")
 	f.in.line, f.in.ended = 0, false
 	response, kind, err := f.in.response()
 	var syntax syntaxError
@@ -47,10 +46,8 @@ func (f *front) Continue(challenge []byte) ([]byte, error) {
 		return nil, login.BadResponse("Received empty AUTHENTICATE client response line.")
 	case kind == atom:
 		return nil, login.BadResponse("Invalid AUTHENTICATE client response.")
-	case string(response) == "*":
-		return nil, login.ErrAborted
 	}
-	return login.DecodeResponse(response)
+	return login.Answer(response)
 }
 
 // response reads a SASL response with the rest of its line. It is not bound by the input buffer but by its

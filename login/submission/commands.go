@@ -1,6 +1,7 @@
 package submission
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -34,8 +35,13 @@ var commands = map[string]command{
 	"VRFY":     {run: (*front).needsLogin},                    // RFC 5321 4.1.1.6
 }
 
-// maxBad is how many bad commands in a row a client has (Dovecot 2.3).
-const maxBad = 10
+// The bounds of Dovecot 2.3.
+const (
+	maxBad      = 10                      // bad commands in a row
+	maxArgs     = login.MaxInput - 1      // bytes of a command's arguments
+	maxCommand  = maxArgs + len(" ") + 32 // of its line, whose name has at most 32
+	maxResponse = 8192                    // of a SASL response in base64
+)
 
 // Credentials implements login.Front.
 func (f *front) Credentials() (login.Credentials, error) {
@@ -54,22 +60,21 @@ func (f *front) Credentials() (login.Credentials, error) {
 
 // command reads and answers one command.
 func (f *front) command() (ready bool, err error) {
-	raw, err := f.c.R.Line(login.MaxInput)
-	if errors.Is(err, wire.ErrTooLong) {
-		return false, login.InputFull()
-	}
+	line, long, err := f.line(maxCommand)
 	if err != nil {
 		return false, err
 	}
-	line := string(raw)
-	name, args, _ := strings.Cut(line, " ")
-	if login.IsHTTPMethod(name) && login.EndsAsHTTP(raw) {
+	name, args, ok := wire.SMTPCommand(line)
+	switch {
+	case !ok:
+		return false, f.reply("500 5.5.2 Invalid command syntax")
+	case long || len(line)-len(name)-1 > maxArgs:
+		return false, f.reply("500 5.5.2 Line too long")
+	case login.IsHTTPMethod(name) && login.EndsAsHTTP([]byte(line)):
 		return false, login.HTTPRequest()
 	}
 	cmd, ok := commands[strings.ToUpper(name)]
 	switch {
-	case wire.HasControl(strings.ReplaceAll(line, "\t", " ")):
-		return false, f.reply("500 5.5.2 Invalid command syntax")
 	case !ok:
 		return false, f.reply("500 5.5.1 Unknown command")
 	case !cmd.clear && !f.c.Secured() && f.c.Terms().Settings.SSL == "required":
@@ -80,9 +85,28 @@ func (f *front) command() (ready bool, err error) {
 	return cmd.run(f, args)
 }
 
-// reply answers a command. Too many bad ones in a row end the connection.
+// line reads a line of at most limit bytes. Of a longer one it takes them all and returns the first.
+func (f *front) line(limit int) (line string, long bool, err error) {
+	r := f.c.R
+	raw, err := r.Line(limit + len("\r\n"))
+	if !errors.Is(err, wire.ErrTooLong) {
+		return string(raw), false, err
+	}
+	line = string(r.Rest()[:limit])
+	for {
+		if i := bytes.IndexByte(r.Rest(), '\n'); i >= 0 {
+			r.Skip(i + 1)
+			return line, true, nil
+		}
+		r.Skip(r.Buffered())
+		if err := r.Fill(); err != nil {
+			return "", true, err
+		}
+	}
+}
+
+// reply answers a command. Too many bad ones in a row end the connection instead.
 func (f *front) reply(line string) error {
-	f.c.Send(line, "\r\n")
 	switch line[:3] {
 	case "500", "501", "503":
 		if f.bad++; f.bad > maxBad {
@@ -92,6 +116,7 @@ func (f *front) reply(line string) error {
 	default:
 		f.bad = 0
 	}
+	f.c.Send(line, "\r\n")
 	return nil
 }
 
@@ -99,7 +124,12 @@ func (f *front) needsLogin(string) (bool, error) {
 	return false, f.reply("530 5.7.0 Authentication required.")
 }
 
-func (f *front) noop(string) (bool, error) { return false, f.reply("250 2.0.0 OK") }
+func (f *front) noop(args string) (bool, error) {
+	if fault := wire.SMTPString(args); fault != "" {
+		return false, f.reply("501 5.5.4 Invalid string parameter: " + fault)
+	}
+	return false, f.reply("250 2.0.0 OK")
+}
 
 func (f *front) rset(string) (bool, error) { return false, f.reply("250 2.0.0 OK") }
 

@@ -14,9 +14,12 @@ func New(c *login.Client) login.Front { return &front{c: c} }
 type front struct {
 	c     *login.Client
 	cred  login.Credentials
-	helo  string // the argument of EHLO or HELO
-	esmtp bool   // it was EHLO
 	bad   int    // bad commands in a row
+	fault string // the reply to a line that was no SASL response
+
+	helo   string // the argument of EHLO or HELO, if it is a name
+	old    bool   // it was HELO
+	stated stated
 }
 
 // greet sends the greeting, which stands at the session's begin and at every new one.
@@ -47,16 +50,17 @@ var codes = map[login.Cause]string{
 
 // Refuse implements login.Front.
 func (f *front) Refuse(r login.Refusal) error {
-	if r.Cause == login.BackendRefused {
-		f.c.Send(r.Reply, "\r\n")
-		return nil
+	fault := f.fault
+	f.fault = ""
+	switch code, ok := codes[r.Cause]; {
+	case fault != "":
+		return f.reply(fault)
+	case r.Cause == login.BackendRefused:
+		return f.reply(r.Reply)
+	case ok:
+		return f.reply(code + r.Text)
 	}
-	code, ok := codes[r.Cause]
-	if !ok {
-		code = "535 5.7.8 "
-	}
-	f.c.Send(code, r.Text, "\r\n")
-	return nil
+	return f.reply("535 5.7.8 " + r.Text)
 }
 
 // Welcome implements login.Front: the backend's final reply, with its codes.
@@ -65,11 +69,17 @@ func (f *front) Welcome(w backend.Welcome) error {
 	return nil
 }
 
-// Prepare implements login.Preparer.
+// Prepare implements login.Preparer. What a trusted peer has stated wins over what it said of itself.
 func (f *front) Prepare(l *backend.Login) {
-	l.Identity.Helo, l.Identity.Proto = f.helo, "SMTP"
-	if f.esmtp {
-		l.Identity.Proto = "ESMTP"
+	l.Identity.Helo, l.Identity.Proto = f.helo, "ESMTP"
+	if f.old {
+		l.Identity.Proto = "SMTP"
+	}
+	if f.stated.helo != "" {
+		l.Identity.Helo = f.stated.helo
+	}
+	if f.stated.proto != "" {
+		l.Identity.Proto = f.stated.proto
 	}
 }
 

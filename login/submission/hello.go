@@ -70,19 +70,41 @@ func (f *front) state() int {
 	return i
 }
 
-func (f *front) ehlo(args string) (bool, error) { return f.hello(args, true) }
+func (f *front) ehlo(args string) (bool, error) {
+	return f.hello(args, f.texts().ehlo[f.state()], false)
+}
 
-func (f *front) oldHelo(args string) (bool, error) { return f.hello(args, false) }
+func (f *front) oldHelo(args string) (bool, error) { return f.hello(args, f.texts().helo, true) }
 
-// hello takes the client's name. One that is none is answered like any other and not handed on.
-func (f *front) hello(args string, esmtp bool) (bool, error) {
+// hello takes the client's name. One that is none is answered like any other, and not handed on.
+func (f *front) hello(args, reply string, old bool) (bool, error) {
 	if args == "" {
 		return false, f.reply("501 Missing hostname")
 	}
-	name, _, _ := strings.Cut(args, " ")
-	f.helo, f.esmtp = name, esmtp
-	if !esmtp {
-		return false, f.reply(f.texts().helo)
+	f.helo, _, _ = strings.Cut(args, " ")
+	if !isName(f.helo) {
+		f.helo = ""
 	}
-	return false, f.reply(f.texts().ehlo[f.state()])
+	f.old = old
+	return false, f.reply(reply)
+}
+
+// isName tells whether a client's name is one of a host, or an address in brackets.
+func isName(s string) bool {
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		return ok && isHost(inner)
+	}
+	return isHost(s)
+}
+
+func isHost(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch b := s[i]; {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '.', b == '-', b == '_', b == ':':
+		default:
+			return false
+		}
+	}
+	return s != ""
 }

@@ -14,6 +14,6 @@ func (f *front) startTLS(args string) (bool, error) {
 	if err := f.reply("220 2.0.0 Begin TLS negotiation now."); err != nil {
 		return false, err
 	}
-	f.helo, f.esmtp = "", false
+	f.helo, f.old = "", false
 	return false, f.c.StartTLS()
 }
