@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dproxy/auth"
+	"dproxy/backend"
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/listen"
@@ -53,7 +54,8 @@ type Client struct {
 	spec    listen.Spec
 	entry   *session.Entry
 	tcp     *net.TCPConn
-	nc      net.Conn // tcp, or TLS over it
+	nc      net.Conn         // tcp, or TLS over it
+	up      *backend.Session // logged in, and not yet handed over
 
 	peer       passdb.Peer
 	ttl        int
@@ -317,6 +319,9 @@ func (c *Client) close() {
 		_ = t.Close() // with a close_notify
 	}
 	_ = c.tcp.Close()
+	if c.up != nil {
+		_ = c.up.Conn.Close()
+	}
 	if c.entry != nil {
 		c.server.Registry.Remove(c.entry)
 	}

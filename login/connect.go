@@ -24,10 +24,8 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 	var up *backend.Session
 	var failure error
 	err := c.blocking(c.loginEnd(), func(ctx context.Context) { up, failure = s.reach(ctx, c, reply) })
+	c.up = up
 	if err != nil {
-		if up != nil {
-			_ = up.Conn.Close()
-		}
 		return nil, nil, err
 	}
 	if failure != nil {

@@ -21,18 +21,23 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 		err = c.leave()
 	}
 	if err != nil {
-		_ = up.Conn.Close()
 		c.end(err)
 		return
 	}
-	r := &relayed{
-		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
-		entry: c.entry, registry: s.Registry, events: s.Events,
-	}
+	c.up = nil
+	r := s.relayed(c, up)
 	s.Events.Emit(event.Started{Client: r.client, Target: r.target, Took: time.Since(c.loginBegan), Reconnects: up.Reconnects})
 	s.Registry.LoggedIn(c.entry, r)
 	c.snap.release()
 	r.start(s.Relay, relay.Pair{Client: c.nc, Backend: up.Conn.Conn, ToBackend: c.R.Take(), ToClient: up.Conn.R.Take()})
+}
+
+// relayed keeps of a client what its session still needs.
+func (s *Server) relayed(c *Client, up *backend.Session) *relayed {
+	return &relayed{
+		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
+		entry: c.entry, registry: s.Registry, events: s.Events,
+	}
 }
 
 // relayed is a session in the relay, as the registry sees it, with what its last line needs. It holds

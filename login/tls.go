@@ -98,11 +98,14 @@ func (c *Client) handshakeEnd(err error) error {
 		return &End{Log: closedText, Label: "closed"}
 	}
 	label := "tls_handshake"
-	if strings.Contains(err.Error(), "application protocol") {
+	if strings.HasSuffix(c.tlsErr, textNoALPN) {
 		label = "tls_alpn"
 	}
 	return &End{Log: closedText + ": " + c.tlsErr, Label: label, Linger: true}
 }
+
+// textNoALPN is a client that offers other protocols only.
+const textNoALPN = "no application protocol"
 
 // handshakeText puts a failed handshake into words like Dovecot's.
 func handshakeText(err error) string {
@@ -114,6 +117,9 @@ func handshakeText(err error) string {
 	}
 	if text := systemText(err); text != "" {
 		return "SSL_accept() syscall failed: " + text
+	}
+	if strings.Contains(err.Error(), "unsupported application protocols") {
+		return "SSL_accept() failed: " + textNoALPN
 	}
 	return "SSL_accept() failed: " + event.Clean(strings.TrimPrefix(err.Error(), "tls: "), 200)
 }

@@ -35,6 +35,8 @@ type Options struct {
 	Users    map[string]User
 	Limits   session.Limits
 	AuthErr  error // there is no auth room
+	// Tune changes the server before it serves; may be nil.
+	Tune func(*login.Server)
 	// Backend serves each connection of the backend; nil closes them.
 	Backend func(*Peer)
 }
@@ -93,6 +95,9 @@ func Start(tb testing.TB, o Options) *Rig {
 	r.Registry.SetLimits(o.Limits)
 	protocols := map[string]login.Protocol{o.Protocol.Name: o.Protocol}
 	r.Server = login.NewServer(login.Options{Protocols: protocols, Events: r.Log, Relay: r.Relay, Registry: r.Registry, Resolver: net.DefaultResolver})
+	if o.Tune != nil {
+		o.Tune(r.Server)
+	}
 	r.Snapshot = r.NewSnapshot(o.Conf)
 	r.Server.Use(r.Snapshot)
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
