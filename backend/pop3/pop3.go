@@ -41,6 +41,15 @@ type dialogue struct {
 	xclient bool
 }
 
+// send writes a command. A backend that has answered it already is not believed: it hears no password, and says
+// nothing about one.
+func (d *dialogue) send(text string) error {
+	if d.c.R.Buffered() > 0 {
+		return &backend.Error{Kind: backend.Protocol, Text: "Reply to a command that was not sent"}
+	}
+	return d.c.Send(text)
+}
+
 // consent awaits +OK.
 func (d *dialogue) consent(failure string) error {
 	line, err := d.c.Line()
@@ -52,7 +61,7 @@ func (d *dialogue) consent(failure string) error {
 
 func (d *dialogue) startTLS() error {
 	d.at = "starttls"
-	if err := d.c.Send("STLS\r\n"); err != nil {
+	if err := d.send("STLS\r\n"); err != nil {
 		return err
 	}
 	if err := d.consent("STLS failed"); err != nil {
@@ -81,7 +90,7 @@ func (d *dialogue) login() (backend.Welcome, error) {
 	if !d.xclient {
 		d.at = first
 	}
-	if err := d.c.Send(out); err != nil {
+	if err := d.send(out); err != nil {
 		return backend.Welcome{}, err
 	}
 	if d.xclient {
@@ -101,7 +110,7 @@ func (d *dialogue) login() (backend.Welcome, error) {
 		return backend.Welcome{}, refusal(line)
 	}
 	d.at = "login2"
-	if err := d.c.Send("PASS " + string(t.Password) + "\r\n"); err != nil {
+	if err := d.send("PASS " + string(t.Password) + "\r\n"); err != nil {
 		return backend.Welcome{}, err
 	}
 	if line, err = d.c.Line(); err != nil {
@@ -124,7 +133,7 @@ func (d *dialogue) authenticate(sasl *backend.SASL) (backend.Welcome, error) {
 		if err != nil {
 			return backend.Welcome{}, err
 		}
-		if err := d.c.Send(answer + "\r\n"); err != nil {
+		if err := d.send(answer + "\r\n"); err != nil {
 			return backend.Welcome{}, err
 		}
 	}

@@ -49,6 +49,8 @@ func TestLogin(t *testing.T) {
 		{"STLS; what the clear banner said counts", lines("S: +OK [XCLIENT] x", "C: STLS", "S: +OK Begin", "TLS good", xclient, "C: USER u1", "S: +OK", "S: +OK", "C: PASS secret", "S: +OK", "EOF"), starttls, "+OK"},
 		{"STLS refused", lines("S: +OK", "C: STLS", "S: -ERR not supported", "EOF"), starttls, "remote: STLS failed: -ERR not supported"},
 		{"clear text behind the consent to TLS", lines("S: +OK", "C: STLS", `R: "+OK\r\n+OK\r\n+OK\r\n"`, "EOF"), starttls, "protocol: Plaintext data after the STARTTLS reply"},
+		{"a login before there was a command", `R: "+OK\r\n+OK\r\n+OK in\r\n"` + "\nEOF", nil, "protocol: Reply to a command that was not sent"},
+		{"a login before there was a password", lines("S: +OK", "C: USER u1", `R: "+OK\r\n+OK in\r\n"`, "EOF"), nil, "protocol: Reply to a command that was not sent"},
 		{"XCLIENT refused", lines("S: +OK [XCLIENT] x", "C: XCLIENT .*", "C: USER u1", "S: -ERR not for you", "EOF"), nil, "remote: XCLIENT failed: -ERR not for you"},
 		{"a bad greeting", lines("S: -ERR go away", "EOF"), nil, "protocol: Invalid banner: -ERR go away"},
 		{"an IMAP greeting", lines("S: * OK x", "EOF"), nil, "protocol: Invalid banner: * OK x"},

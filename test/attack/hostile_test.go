@@ -58,6 +58,11 @@ func hostileBanners() []*hostileBackend {
 		add("a close", func(*tap) {})
 		add("a reset", func(c *tap) { reset(c.Conn) })
 	}
+	all = append(all, &hostileBackend{name: "a login with the banner", protocol: "pop3", serve: func(c *tap) {
+		if c.send("+OK ready\r\n+OK\r\n+OK you are in\r\n") == nil {
+			c.wait()
+		}
+	}})
 	for name, banner := range map[string]string{
 		"PREAUTH":                     "* PREAUTH you are in\r\n",
 		"PREAUTH with capabilities":   "* PREAUTH [CAPABILITY IMAP4rev1] you are in\r\n",

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -19,6 +20,8 @@ type target struct {
 	conns []net.Conn
 	wg    sync.WaitGroup
 	over  chan struct{} // closed at the test's end
+
+	flooded atomic.Int64 // bytes sent for FLOOD
 }
 
 const maxHeard = 1 << 20
@@ -129,6 +132,7 @@ func imapCommands(c *tap) {
 		case "FLOOD":
 			block := strings.Repeat("* OK "+strings.Repeat("x", 1000)+"\r\n", 64)
 			for c.send(block) == nil {
+				c.b.flooded.Add(int64(len(block)))
 			}
 			return
 		case "DEAF":
