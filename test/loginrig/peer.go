@@ -29,15 +29,21 @@ func newPeer(tb testing.TB, nc *net.TCPConn) *Peer {
 // Dial connects a client. From is its address, "127.0.0.1" when empty.
 func (r *Rig) Dial(from string) *Peer {
 	r.tb.Helper()
+	return r.DialFor(r.tb, from)
+}
+
+// DialFor is Dial for a test within the rig's, such as a fuzz target.
+func (r *Rig) DialFor(tb testing.TB, from string) *Peer {
+	tb.Helper()
 	if from == "" {
 		from = "127.0.0.1"
 	}
 	nc, err := net.DialTCP("tcp4", &net.TCPAddr{IP: net.ParseIP(from)}, r.Addr)
 	if err != nil {
-		r.tb.Fatal(err)
+		tb.Fatal(err)
 	}
-	p := newPeer(r.tb, nc)
-	r.tb.Cleanup(func() { _ = p.Close() })
+	p := newPeer(tb, nc)
+	tb.Cleanup(func() { _ = p.Close() })
 	return p
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Users    map[string]User
 	Limits   session.Limits
 	AuthErr  error // there is no auth room
+	// Quiet keeps no events, for tests with very many connections.
+	Quiet bool
 	// Tune changes the server before it serves; may be nil.
 	Tune func(*login.Server)
 	// Backend serves each connection of the backend; nil closes them.
@@ -94,7 +96,11 @@ func Start(tb testing.TB, o Options) *Rig {
 	r.startBackend()
 	r.Registry.SetLimits(o.Limits)
 	protocols := map[string]login.Protocol{o.Protocol.Name: o.Protocol}
-	r.Server = login.NewServer(login.Options{Protocols: protocols, Events: r.Log, Relay: r.Relay, Registry: r.Registry, Resolver: net.DefaultResolver})
+	var events event.Sink = r.Log
+	if o.Quiet {
+		events = event.Discard{}
+	}
+	r.Server = login.NewServer(login.Options{Protocols: protocols, Events: events, Relay: r.Relay, Registry: r.Registry, Resolver: net.DefaultResolver})
 	if o.Tune != nil {
 		o.Tune(r.Server)
 	}
