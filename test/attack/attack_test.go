@@ -35,6 +35,7 @@ func TestEndToEndAttack(t *testing.T) {
 			{"control bytes", testControls},
 			{"pipelining", testPipelining},
 			{"identity", testIdentity},
+			{"hop counts and XCLIENT", testHops},
 			{"PROXY headers", testProxyHeaders},
 			{"certificate names of balancers", testProxyCertificates},
 			{"slow and absent clients", testSlowClients},

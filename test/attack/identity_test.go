@@ -69,6 +69,11 @@ func testIdentity(t *testing.T, g *gate) {
 			})
 		}
 	}
+}
+
+// testHops: hop counts, XCLIENT, and names that look like fields.
+func testHops(t *testing.T, g *gate) {
+	literal := func(s string) string { return fmt.Sprintf("{%d+}\r\n%s", len(s), s) }
 	t.Run("a hop count that is used up ends the way", func(t *testing.T) {
 		for _, v := range []string{"0", "1"} {
 			p := g.meet(t, "imap", frontend)

@@ -8,14 +8,16 @@ import (
 	"testing"
 )
 
-// testInput: bytes that a parser before login must survive. None of them reaches a backend.
-func testInput(t *testing.T, g *gate) {
+// input is bytes that a parser before login must survive.
+type input struct {
+	name, listener, send string
+	want                 string // what the answer matches
+	closed               bool   // by the proxy
+}
+
+func inputs() []input {
 	long := func(n int) string { return strings.Repeat("x", n) }
-	for _, tt := range []struct {
-		name, listener, send string
-		want                 string // what the answer matches
-		closed               bool   // by the proxy
-	}{
+	return []input{
 		{"a literal above the bound", "imap", "a LOGIN {8193}\r\n", `^\* BYE .*[Ll]iteral`, true},
 		{"a literal of 11 digits", "imap", "a LOGIN {99999999999}\r\n", `^\* BYE .*[Ll]iteral`, true},
 		{"a literal that overflows 64 bits", "imap", "a LOGIN {18446744073709551620+}\r\nabcd x\r\n", `^\* BYE .*[Ll]iteral`, true},
@@ -68,7 +70,12 @@ func testInput(t *testing.T, g *gate) {
 		{"an unknown mechanism", "pop3", "AUTH " + long(300) + "\r\n", `^-ERR`, false},
 		{"APOP without a challenge", "pop3", "APOP victim@example.org 00000000000000000000000000000000\r\n", `^-ERR`, false},
 		{"APOP of much", "pop3", "APOP " + long(900) + " " + long(100) + "\r\n", `^-ERR`, false},
-	} {
+	}
+}
+
+// testInput: none of the inputs reaches a backend.
+func testInput(t *testing.T, g *gate) {
+	for _, tt := range inputs() {
 		t.Run(tt.listener+": "+tt.name, func(t *testing.T) {
 			p := g.meet(t, tt.listener, stranger)
 			p.send(tt.send)
