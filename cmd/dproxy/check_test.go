@@ -107,8 +107,8 @@ func TestCheck(t *testing.T) {
 			want: []string{"Unknown setting: nonsense_one", "Unknown setting: nonsense_two", "NOT OK: 2 errors", "  login_greeting ("}, status: exitFatal,
 		},
 		{name: "a file that cannot be parsed at all is an error", more: "}", args: []string{"--offline"}, want: []string{"NOT OK: 1 errors"}, status: exitFatal},
-		{name: "a protocol that is not served is a warning", more: "protocols = imap sieve", args: []string{"--offline"}, want: []string{"warning: protocols: protocols has sieve"}},
-		{name: "--strict makes warnings count", more: "protocols = imap sieve", args: []string{"--offline", "--strict"}, status: exitWarned},
+		{name: "a protocol that is not served is told", more: "protocols = imap doveadm", args: []string{"--offline"}, want: []string{"warning: protocols: protocols has doveadm", "Unknown protocol: doveadm"}, status: exitFatal},
+		{name: "--strict makes warnings count", more: "default_login_user = nosuchuser0", args: []string{"--offline", "--strict"}, status: exitWarned},
 		{name: "a certificate that fits its key is fine", more: pair("good", cert, key, 0o600), args: []string{"--offline"}, want: []string{"ok: tls: certificate and key match; valid until " + time.Now().Add(year).UTC().Format(time.DateOnly)}},
 		{name: "a key of another certificate is an error", more: pair("bad", cert, otherKey, 0o600), args: []string{"--offline"}, want: []string{"error: tls: ", "ssl_key"}, status: exitFatal},
 		{name: "an expired certificate is an error", more: pair("old", oldCert, oldKey, 0o600), args: []string{"--offline"}, want: []string{"error: tls: the certificate has expired on"}, status: exitFatal},
@@ -161,7 +161,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestCheckJSON(t *testing.T) {
-	path, _ := confFile(t, "protocols = imap sieve\nmail_location = x")
+	path, _ := confFile(t, "default_login_user = nosuchuser0\nmail_location = x")
 	r := dproxy(t, "", "check", "--offline", "--json", "-c", path)
 	var got map[string]any
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil {

@@ -40,6 +40,7 @@ dproxy does when it is called by the name doveconf. A configuration with errors 
 			return dump(f.conf, d)
 		},
 	}
+	cmd.AddCommand(convertCommand(f))
 	fl := cmd.Flags()
 	fl.Bool("help", false, "help for conf") // -h has another meaning here
 	fl.BoolVarP(&d.changed, "changed", "n", false, "only settings that differ from the defaults")
