@@ -16,9 +16,10 @@ const (
 	batch = 128 // events taken at once
 
 	// budget is about what one turn may move: the sessions that are ready share it, so that a bulk
-	// transfer does not keep small answers waiting. largest is for a session that is alone.
-	budget  = 16 * chunk
-	largest = 4 * chunk
+	// transfer does not keep small answers waiting. Bytes that are copied, or opened and sealed, take
+	// longer than those that are spliced and count for more.
+	budget     = 1 << 20
+	copyWeight = 4
 
 	// yieldAfter is for how many turns without a wait a loop lets other goroutines in once.
 	yieldAfter = 8
@@ -222,7 +223,7 @@ func (l *loop) turn() bool {
 	for _, s := range queue {
 		s.guarded(ready{})
 	}
-	l.share = min(largest, budget/max(n, 1))
+	l.share = budget / max(n, 1)
 	for i := range l.ready[:n] {
 		r := l.ready[i]
 		l.ready[i] = ready{}

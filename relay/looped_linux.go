@@ -33,7 +33,8 @@ type end struct {
 	eof      bool  // nothing more will be read from it
 	shut     bool  // nothing more will be written to it
 	notified bool  // close_notify has been sealed
-	bulk     bool  // its last read filled the buffer
+	bulk     bool  // its last read filled the buffer, or brought as much
+	tight    bool  // its socket once took less than was certain
 	off      int32 // of held: what comes before is sent
 	mask     uint32
 	held     []byte // output that the socket did not take yet, in a borrowed buffer
@@ -266,34 +267,54 @@ func (s *looped) shutdown(i int) {
 // read moves what end i has, within its share of the turn.
 func (s *looped) read(i int) {
 	e, to := &s.ends[i], &s.ends[1-i]
-	for rest := s.loop.share; rest > 0 && s.reads(i); rest -= chunk {
+	for rest := s.loop.share; rest > 0 && s.reads(i); {
+		var n int
 		var more bool
-		switch {
-		case e.tls != nil:
-			more = s.readTLS(i)
-		case e.bulk && to.tls == nil && s.loop.pipe.ready():
-			more = s.splice(i)
-		default:
-			more = s.readPlain(i)
+		if e.bulk && e.tls == nil && to.tls == nil && s.loop.pipe.ready() {
+			n, more = s.splice(i, min(rest, chunk+s.ahead(1-i), pipeSize))
+		} else {
+			n, more = s.copy(i)
+			n *= copyWeight
 		}
 		if !more {
 			return
 		}
+		rest -= n
 	}
 }
 
-// readPlain moves one buffer. It reports whether there may be more: after a short read there is
-// not, and another read would only be told so.
-func (s *looped) readPlain(i int) (more bool) {
+// ahead returns how much more than a chunk may be read for end i, because its socket takes that
+// much at once whatever its reader does. The kernel counts its own overhead too; half of what is
+// free is certain.
+func (s *looped) ahead(i int) int {
+	if s.ends[i].tight {
+		return 0
+	}
+	return freeOutput(s.ends[i].fd) / 2
+}
+
+// copy moves up to a chunk through the loop's buffer. It reports whether there may be more: after a
+// short read there is not, and another read would only be told so.
+func (s *looped) copy(i int) (n int, more bool) {
 	l, e := s.loop, &s.ends[i]
-	n, errno := rawReceive(e.fd, l.room[:chunk])
+	had := 0
+	if e.tls != nil {
+		had = copy(l.room, e.tls.part)
+	}
+	n, errno := rawReceive(e.fd, l.room[had:chunk])
 	if errno != 0 || n == 0 {
 		s.readEnd(i, errno)
-		return false
+		return 0, false
 	}
-	e.bulk = n == chunk
-	s.deliver(1-i, l.room[:n])
-	return e.bulk
+	e.bulk = had+n == chunk
+	if e.tls == nil {
+		s.deliver(1-i, l.room[:n])
+	} else {
+		l.lent.giveBack(e.tls.part)
+		e.tls.part = nil
+		s.open(i, l.room[:had+n])
+	}
+	return n, e.bulk
 }
 
 // readEnd handles a read that brought nothing.

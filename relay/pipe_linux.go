@@ -1,8 +1,13 @@
 package relay
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
 
-// pipeSize is room for the fragments of a chunk, which occupy a page each whatever they hold.
+	"golang.org/x/sys/unix"
+)
+
+// pipeSize is the most that is spliced at once. Every fragment in a pipe occupies a page of it,
+// whatever it holds.
 const pipeSize = 1 << 20
 
 // pipe is a loop's way through the kernel for bulk data. It is empty between two calls: what a
@@ -35,39 +40,48 @@ func (p *pipe) close() {
 	*p = pipe{}
 }
 
-// splice moves one chunk from end i to the other without copying. It reports whether there may be
-// more.
-func (s *looped) splice(i int) (more bool) {
+// splice moves up to size bytes from end i to the other without copying. It reports whether there
+// may be more.
+func (s *looped) splice(i, size int) (n int, more bool) {
 	l, from, to := s.loop, &s.ends[i], &s.ends[1-i]
-	n, errno := rawSplice(from.fd, l.pipe.w, chunk)
+	n, errno := rawSplice(from.fd, l.pipe.w, size)
 	if errno != 0 || n == 0 {
 		from.bulk = false
 		s.readEnd(i, errno)
-		return false
+		return 0, false
 	}
 	s.last.Store(int64(l.now))
-	from.bulk = n >= chunk/2
+	from.bulk = n >= chunk
 	for left := n; left > 0; {
 		m, errno := rawSplice(l.pipe.r, to.fd, left)
-		if errno == 0 && m > 0 {
-			s.moved(&l.tally, 1-i, m)
-			left -= m
-			continue
+		if errno != 0 || m == 0 {
+			s.unpipe(1-i, left, errno)
+			return n, false
 		}
-		// The reader has stalled, or is gone.
-		k, readErr := rawRead(l.pipe.r, l.room[:left])
-		if readErr != 0 || k != left {
-			l.pipe.close() // never seen; what is in it must not reach another session
-			s.dead(i, &Error{Op: readOp, Errno: unix.EIO})
-			return false
-		}
-		if errno == unix.EAGAIN || errno == 0 {
-			s.moved(&l.tally, 1-i, k)
-			s.hold(1-i, l.room[:k])
-		} else {
-			s.unwritable(1-i, errno)
-		}
-		return false
+		s.moved(&l.tally, 1-i, m)
+		left -= m
 	}
-	return from.bulk
+	return n, n == size
+}
+
+// unpipe empties the pipe of what end i did not take, because it has stalled or is gone.
+func (s *looped) unpipe(i, left int, errno syscall.Errno) {
+	l, e := s.loop, &s.ends[i]
+	e.tight = e.tight || left > chunk
+	for left > 0 {
+		n, readErr := rawRead(l.pipe.r, l.room[:min(left, chunk)])
+		if readErr != 0 || n <= 0 {
+			l.pipe.close() // never seen; what is in it must not reach another session
+			s.dead(1-i, &Error{Op: readOp, Errno: unix.EIO})
+			return
+		}
+		left -= n
+		if errno == 0 || errno == unix.EAGAIN {
+			s.moved(&l.tally, i, n)
+			s.hold(i, l.room[:n])
+		}
+	}
+	if errno != 0 && errno != unix.EAGAIN {
+		s.unwritable(i, errno)
+	}
 }

@@ -52,6 +52,19 @@ func rawSplice(from, to int32, n int) (int, syscall.Errno) {
 	}
 }
 
+// freeOutput returns how much room a socket has for output, in the kernel's count; 0 if unknown.
+func freeOutput(fd int32) int {
+	var info [9]uint32 // linux/sock_diag.h, SK_MEMINFO_*
+	size := uint32(unsafe.Sizeof(info))
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	const limit, queued = 3, 5
+	if e != 0 || info[limit] < info[queued] {
+		return 0
+	}
+	return int(info[limit] - info[queued])
+}
+
 // rawPoll returns the events that are there.
 func rawPoll(ep int, events []unix.EpollEvent) (int, syscall.Errno) {
 	for {

@@ -99,21 +99,6 @@ func wholeRecords(b []byte) int {
 	return whole
 }
 
-// readTLS receives and opens one buffer. It reports whether there may be more.
-func (s *looped) readTLS(i int) (more bool) {
-	l, e := s.loop, &s.ends[i]
-	had := copy(l.room, e.tls.part)
-	n, errno := rawReceive(e.fd, l.room[had:chunk])
-	if errno != 0 || n == 0 {
-		s.readEnd(i, errno)
-		return false
-	}
-	l.lent.giveBack(e.tls.part)
-	e.tls.part = nil
-	s.open(i, l.room[:had+n])
-	return had+n == chunk
-}
-
 // cut returns the error of a stream that ended within a record.
 func (s *looped) cut(i int) error {
 	l, t := s.loop, s.ends[i].tls
@@ -226,7 +211,7 @@ func (f *feed) take() []byte {
 	b := f.out
 	f.out = f.out[:0]
 	if cap(f.out) > 4*chunk {
-		f.out = nil // early bytes were many; what is sealed later is a chunk
+		f.out = nil // early bytes were many
 	}
 	return b
 }
