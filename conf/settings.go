@@ -12,38 +12,34 @@ type Settings struct {
 	DefaultInternalUser, DefaultLoginUser   string
 	DefaultInternalGroup                    string
 	DefaultProcessLimit, DefaultClientLimit uint
-	ShutdownClients, VerboseProctitle       bool
-	ImportEnvironment                       string
+	ShutdownClients                         bool
 	HAProxyTrustedNetworks                  string
 	HAProxyTimeout                          time.Duration
 	LogPath, InfoLogPath, DebugLogPath      string
 	SyslogFacility, LogTimestamp            string
 	Hostname                                string // empty: the machine's FQDN
 	// Login.
-	LoginGreeting, LoginTrustedNetworks       string
-	LoginSourceIPs                            string
-	LoginLogFormat, LoginLogFormatElements    string
-	LoginProxyTimeout                         time.Duration
-	LoginProxyMaxReconnects                   uint
-	LoginProxyMaxDisconnectDelay              time.Duration
-	LoginProxyNotifyPath, LoginProxyRawlogDir string
-	DisablePlaintextAuth                      bool
-	MailMaxUserIPConnections                  uint
-	IMAPCapability, IMAPIDSend, IMAPIDLog     string
-	IMAPIDRetain, IMAPLiteralMinus            bool
-	SubmissionMaxMailSize                     uint64 // bytes, 0: no limit
-	SubmissionClientWorkarounds               string
-	SubmissionBackendCapabilities             string
-	ManagesieveImplementationString           string
-	ManagesieveSieveCapability                string
-	ManagesieveNotifyCapability               string
+	LoginGreeting, LoginTrustedNetworks    string
+	LoginSourceIPs                         string
+	LoginLogFormat, LoginLogFormatElements string
+	LoginProxyTimeout                      time.Duration
+	LoginProxyMaxReconnects                uint
+	DisablePlaintextAuth                   bool
+	IMAPCapability, IMAPIDSend, IMAPIDLog  string
+	IMAPIDRetain, IMAPLiteralMinus         bool
+	SubmissionMaxMailSize                  uint64 // bytes, 0: no limit
+	SubmissionClientWorkarounds            string
+	SubmissionBackendCapabilities          string
+	ManagesieveImplementationString        string
+	ManagesieveSieveCapability             string
+	ManagesieveNotifyCapability            string
 	// LMTP.
-	LMTPProxy, LMTPAddReceivedHeader       bool
-	LMTPVerboseReplies                     bool
-	LMTPHdrDeliveryAddress                 string
-	LMTPUserConcurrencyLimit               uint
-	LMTPClientWorkarounds, LMTPRawlogDir   string
-	LMTPProxyRawlogDir, RecipientDelimiter string
+	LMTPProxy, LMTPAddReceivedHeader bool
+	LMTPVerboseReplies               bool
+	LMTPHdrDeliveryAddress           string
+	LMTPUserConcurrencyLimit         uint
+	LMTPClientWorkarounds            string
+	RecipientDelimiter               string
 	// Auth.
 	AuthMechanisms, AuthRealms, AuthDefaultRealm string
 	AuthCacheSize                                uint64 // bytes, 0: off
@@ -53,12 +49,10 @@ type Settings struct {
 	AuthMasterUserSeparator                      string
 	AuthAnonymousUsername                        string
 	AuthFailureDelay                             time.Duration
-	AuthWorkerMaxCount                           uint
 	AuthVerbose, AuthDebug, AuthDebugPasswords   bool
 	AuthVerbosePasswords, AuthProxySelf          string
 	AuthSSLRequireClientCert                     bool
 	AuthSSLUsernameFromCert                      bool
-	AuthPolicyServerURL                          string
 	AuthPolicyServerAPIHeader                    string
 	AuthPolicyServerTimeoutMsecs                 uint
 	AuthPolicyHashMech, AuthPolicyHashNonce      string
@@ -71,13 +65,12 @@ type Settings struct {
 	// TLS.
 	SSL                                      string // no, yes, required
 	SSLCert, SSLKey, SSLAltCert, SSLAltKey   string // PEM text once files are read
-	SSLKeyPassword, SSLCA, SSLDH             string
+	SSLKeyPassword, SSLCA                    string
 	SSLVerifyClientCert, SSLRequireCRL       bool
 	SSLCertUsernameField                     string
-	SSLPreferServerCiphers                   bool
 	SSLCipherList, SSLCipherSuites           string
 	SSLCurveList, SSLMinProtocol, SSLOptions string
 	SSLClientCAFile, SSLClientCADir          string // paths
 	SSLClientCert, SSLClientKey              string // PEM text once files are read
-	SSLClientRequireValidCert, VerboseSSL    bool
+	SSLClientRequireValidCert                bool
 }

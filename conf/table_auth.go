@@ -109,9 +109,9 @@ func authSettings() []Setting {
 			field: func(s *Settings) any { return &s.AuthPolicyServerTimeoutMsecs },
 		},
 		{
-			Name: "auth_policy_server_url", Type: Text, Auth: true, Use: Used,
-			Doc:   "URL of the policy server. Empty: none is asked.",
-			field: func(s *Settings) any { return &s.AuthPolicyServerURL },
+			Name: "auth_policy_server_url", Type: Text, Auth: true, Use: Refused,
+			Why: "logins would not be judged by the policy server; remove it, or let the backends ask it",
+			Doc: "URL of the policy server. Empty: none is asked.",
 		},
 		{
 			Name: "auth_proxy_self", Type: Text, Auth: true, Use: Used,
@@ -159,9 +159,9 @@ func authSettings() []Setting {
 			field: func(s *Settings) any { return &s.AuthVerbosePasswords },
 		},
 		{
-			Name: "auth_worker_max_count", Type: Number, Default: "30", Name24: "-", Auth: true, Use: Used,
-			Doc:   "Most blocking passdb lookups at a time.",
-			field: func(s *Settings) any { return &s.AuthWorkerMaxCount },
+			Name: "auth_worker_max_count", Type: Number, Default: "30", Name24: "-", Auth: true, Use: Ignored,
+			Why: "there are no worker processes; pools have their own bounds",
+			Doc: "Most blocking passdb lookups at a time.",
 		},
 	}
 }

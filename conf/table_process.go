@@ -54,9 +54,9 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.Hostname },
 		},
 		{
-			Name: "import_environment", Type: Text, Default: "TZ CORE_OUTOFMEM CORE_ERROR LISTEN_PID LISTEN_FDS NOTIFY_SOCKET", Default24: "", Use: Used, Reload: Restart,
-			Doc:   "Environment variables that are kept, as NAME or NAME=value.",
-			field: func(s *Settings) any { return &s.ImportEnvironment },
+			Name: "import_environment", Type: Text, Default: "TZ CORE_OUTOFMEM CORE_ERROR LISTEN_PID LISTEN_FDS NOTIFY_SOCKET", Default24: "", Use: Ignored, Reload: Restart,
+			Why: "there is one process, with the environment it was started in",
+			Doc: "Environment variables that are kept, as NAME or NAME=value.",
 		},
 		{
 			Name: "info_log_path", Type: Text, Use: Used, Reload: Restart,
@@ -104,9 +104,9 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.SyslogFacility },
 		},
 		{
-			Name: "verbose_proctitle", Type: Bool, Default: "no", Auth: true, Use: Used, Reload: Restart,
-			Doc:   "Whether the process title shows who is connected.",
-			field: func(s *Settings) any { return &s.VerboseProctitle },
+			Name: "verbose_proctitle", Type: Bool, Default: "no", Auth: true, Use: Ignored, Reload: Restart,
+			Why: "there is one process for all connections",
+			Doc: "Whether the process title shows who is connected.",
 		},
 	}
 }

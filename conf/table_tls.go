@@ -74,9 +74,9 @@ func tlsSettings() []Setting {
 			field: func(s *Settings) any { return &s.SSLCurveList },
 		},
 		{
-			Name: "ssl_dh", Type: Text, Name24: "ssl_server_dh_file", Use: Used,
-			Doc:   "PEM Diffie-Hellman parameters, normally <path. TLS 1.3 and ECDHE do not need them.",
-			field: func(s *Settings) any { return &s.SSLDH },
+			Name: "ssl_dh", Type: Text, Name24: "ssl_server_dh_file", Use: Ignored,
+			Why: "key exchange is by elliptic curves only",
+			Doc: "PEM Diffie-Hellman parameters, normally <path. TLS 1.3 and ECDHE do not need them.",
 		},
 		{
 			Name: "ssl_key", Type: Text, Name24: "ssl_server_key_file", Use: Used,
@@ -99,9 +99,9 @@ func tlsSettings() []Setting {
 			field: func(s *Settings) any { return &s.SSLOptions },
 		},
 		{
-			Name: "ssl_prefer_server_ciphers", Type: Bool, Default: "no", Name24: "ssl_server_prefer_ciphers", Default24: "client", Use: Used,
-			Doc:   "Whether the server's order of ciphers wins.",
-			field: func(s *Settings) any { return &s.SSLPreferServerCiphers },
+			Name: "ssl_prefer_server_ciphers", Type: Bool, Default: "no", Name24: "ssl_server_prefer_ciphers", Default24: "client", Use: Ignored,
+			Why: "the order is chosen by what both sides' hardware does well",
+			Doc: "Whether the server's order of ciphers wins.",
 		},
 		{
 			Name: "ssl_require_crl", Type: Bool, Default: "yes", Name24: "ssl_server_require_crl", Use: Used,
@@ -114,9 +114,9 @@ func tlsSettings() []Setting {
 			field: func(s *Settings) any { return &s.SSLVerifyClientCert },
 		},
 		{
-			Name: "verbose_ssl", Type: Bool, Default: "no", Name24: "-", Use: Used,
-			Doc:   "Log TLS errors and alerts.",
-			field: func(s *Settings) any { return &s.VerboseSSL },
+			Name: "verbose_ssl", Type: Bool, Default: "no", Name24: "-", Use: Ignored,
+			Why: "failed handshakes are always logged",
+			Doc: "Log TLS errors and alerts.",
 		},
 	}
 }

@@ -88,7 +88,7 @@ func newRelay() *relay.Engine {
 }
 
 func logOptions(s *conf.Settings) event.LogOptions {
-	return event.LogOptions{Path: s.LogPath, InfoPath: s.InfoLogPath, DebugPath: s.DebugLogPath, Timestamp: s.LogTimestamp, Facility: s.SyslogFacility}
+	return event.LogOptions{Path: s.LogPath, InfoPath: s.InfoLogPath, DebugPath: s.DebugLogPath, Timestamp: s.LogTimestamp, Facility: s.SyslogFacility, Instance: s.InstanceName}
 }
 
 func (a *app) say(level event.Level, text string) {
