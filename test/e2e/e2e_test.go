@@ -26,6 +26,8 @@ func TestEndToEnd(t *testing.T) {
 		{"mbsync", testMbsync},
 		{"IDLE", testIdle},
 		{"LMTP", testLMTP},
+		{"Submission", testSubmission},
+		{"ManageSieve", testSieve},
 		{"big messages", testBigMessages},
 		{"two thousand sessions", testSessions},
 		{"reload", testReload},
