@@ -1,6 +1,6 @@
 // Package submission is the Submission server side before login (RFC 6409, 4954, 3207, and Postfix's
 // XCLIENT), with the commands, texts and bounds of Dovecot 2.3's submission-login. Nothing but a login
-// leads to a backend. It imports login, backend, capability and wire.
+// leads to a backend. It imports login, backend, capability, wire and event.
 package submission
 
 import (
