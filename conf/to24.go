@@ -149,7 +149,7 @@ func (w *writer24) settings(n, expanded *node) {
 		if s == nil {
 			continue
 		}
-		if s.Use != Used {
+		if s.Use == Ignored && s.Why == "" {
 			w.comment(key + " = " + n.vals[key].text + ": no effect on a proxy")
 			continue
 		}
@@ -171,20 +171,27 @@ func (w *writer24) defaults(n *node) {
 	}
 }
 
-// setting writes one setting that has an effect.
+// setting writes one setting that concerns a proxy, also what dproxy itself leaves out or refuses: Dovecot may not.
 func (w *writer24) setting(s *Setting, raw, v value) {
 	key := s.Name
 	if s.Name24 != "" {
 		key = s.Name24
 	}
 	n, known := names24()[key]
-	if !known {
-		if raw.text != s.Default {
-			w.problem("%s = %s: 2.4 has no such setting", s.Name, raw.text)
-		}
+	switch {
+	case known:
+	case raw.text == s.Default:
+		return
+	case s.Use == Ignored:
+		w.comment(s.Name + " = " + raw.text + ": 2.4 has no such setting")
+		return
+	default:
+		w.problem("%s = %s: 2.4 has no such setting", s.Name, raw.text)
 		return
 	}
 	switch {
+	case s.Name == "disable_plaintext_auth" && v.num == 0 && w.expanded.buckets[0].root.get("ssl").text == "required":
+		w.problem("%s = %s: 2.4 refuses it together with ssl = required", s.Name, v.text)
 	case s.Name == "disable_plaintext_auth":
 		w.set(key, inverted(v.text))
 	case s.Name == "ssl_prefer_server_ciphers":

@@ -210,7 +210,7 @@ func mustRead(t *testing.T, path string) *Config {
 
 func TestConvert24SaysWhatItLeavesOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "23.conf")
-	text := "imap_id_log = *\nlogin_greeting = %{if;%r;eq;1;a;b}\nauth_username_format = %Xu\nmail_location = mbox\npassdb {\n driver = pam\n args = dovecot\n pass = yes\n}\n"
+	text := "ssl = required\ndisable_plaintext_auth = no\nimap_id_log = *\nlogin_greeting = %{if;%r;eq;1;a;b}\nauth_username_format = %Xu\nmail_location = mbox\npassdb {\n driver = pam\n args = dovecot\n pass = yes\n}\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -220,13 +220,13 @@ func TestConvert24SaysWhatItLeavesOut(t *testing.T) {
 	}
 	for _, want := range []string{
 		"NOT CONVERTED: imap_id_log = *: 2.4 has no such setting", "%{if} has to be written anew for 2.4", "the modifier X has no form in 2.4",
-		"passdb pam { pass = yes }: use result_success = continue", "the driver pam has to be written anew", "# mail_location = mbox: no effect on a proxy",
+		"passdb pam { pass = yes }: use result_success = continue", "the driver pam has to be written anew", "# mail_location = mbox: no effect on a proxy", "2.4 refuses it together with ssl = required",
 	} {
 		if !strings.Contains(c.Text, want) {
 			t.Errorf("%q is missing in:\n%s", want, c.Text)
 		}
 	}
-	if len(c.Problems) != 5 {
+	if len(c.Problems) != 6 {
 		t.Errorf("problems: %q", c.Problems)
 	}
 	if err := os.WriteFile(path, []byte(c.Text), 0o600); err != nil {
