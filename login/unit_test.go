@@ -130,10 +130,10 @@ func TestEndingsHaveWords(t *testing.T) {
 	c := &Client{snap: newSnapshot(SnapshotOptions{})}
 	defer c.snap.Close()
 	for want, err := range map[string]error{
-		"Connection closed":                                                   io.EOF,
+		"Connection closed": io.EOF,
 		"Connection closed: read(size=1026) failed: Connection reset by peer": syscall.ECONNRESET,
-		"Connection closed: what?!":                                           errors.New("what\r!"),
-		"Input buffer full":                                                   InputFull(),
+		"Connection closed: what?!": errors.New("what\r!"),
+		"Input buffer full":         InputFull(),
 	} {
 		if got := c.ending(err); got.Log != want {
 			t.Errorf("%v: %q, want %q", err, got.Log, want)
