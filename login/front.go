@@ -15,6 +15,8 @@ type Protocol struct {
 	Ports     route.Ports
 	ALPN      []string
 	Handshake backend.Handshake
+	// NoAnonymous: the protocol has no use for users without a name (Submission, ManageSieve).
+	NoAnonymous bool
 	// NewFront makes the client-facing half for one connection.
 	NewFront func(*Client) Front
 }

@@ -642,3 +642,19 @@ func TestRouteErrors(t *testing.T) {
 		})
 	}
 }
+
+func TestProtocolWithoutAnonymousUsers(t *testing.T) {
+	for name, c := range map[string]struct {
+		no     bool
+		script string
+	}{
+		"takes them": {false, "S: * OK [<*> AUTH=PLAIN AUTH=ANONYMOUS] <*>\nC: a AUTHENTICATE ANONYMOUS dTE=\nS: a NO [UNAVAILABLE] Account is temporarily unavailable."},
+		"does not":   {true, "S: * OK [<*> AUTH=PLAIN] <*>\nC: a AUTHENTICATE ANONYMOUS dTE=\nS: a NO [ALERT] Unsupported authentication mechanism."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options("auth_mechanisms = plain anonymous")
+			o.Protocol.NoAnonymous = c.no
+			loginrig.Start(t, o).Dial("").Play(c.script)
+		})
+	}
+}

@@ -83,6 +83,9 @@ func (s *Snapshot) make(p *profile, key profileKey) {
 	}
 	if s.auth != nil {
 		for _, m := range s.auth.Mechanisms() {
+			if m.Anonymous && s.protocols[key.protocol].NoAnonymous {
+				continue
+			}
 			x := capability.Mechanism{Name: m.Name, Plaintext: m.Plaintext, Private: m.Private, Anonymous: m.Anonymous}
 			p.Mechanisms = append(p.Mechanisms, x)
 			p.mechanisms[m.Name] = x

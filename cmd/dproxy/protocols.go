@@ -27,8 +27,8 @@ func protocols() map[string]login.Protocol {
 	rows := []login.Protocol{
 		{Name: "imap", Ports: route.Ports{Plain: 143, TLS: 993}, ALPN: []string{"imap"}, Handshake: imap.Handshake{}, NewFront: imapfront.New},
 		{Name: "pop3", Ports: route.Ports{Plain: 110, TLS: 995}, ALPN: []string{"pop3"}, Handshake: pop3.Handshake{}, NewFront: pop3front.New},
-		{Name: "submission", Ports: route.Ports{Plain: 587, TLS: 587}, ALPN: []string{"smtp", "submission"}, Handshake: submission.Handshake{}, NewFront: submissionfront.New},
-		{Name: "sieve", Ports: route.Ports{Plain: 4190, TLS: 4190}, ALPN: []string{"managesieve", "sieve"}, Handshake: managesieve.Handshake{}, NewFront: managesievefront.New},
+		{Name: "submission", Ports: route.Ports{Plain: 587, TLS: 587}, ALPN: []string{"smtp", "submission"}, Handshake: submission.Handshake{}, NoAnonymous: true, NewFront: submissionfront.New},
+		{Name: "sieve", Ports: route.Ports{Plain: 4190, TLS: 4190}, ALPN: []string{"managesieve", "sieve"}, Handshake: managesieve.Handshake{}, NoAnonymous: true, NewFront: managesievefront.New},
 		{Name: "lmtp", ALPN: []string{"lmtp", "smtp"}, NewFront: lmtpfront.New}, // it speaks to backends itself
 	}
 	out := map[string]login.Protocol{}
