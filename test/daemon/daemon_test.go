@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"dproxy/test/daemon"
 
@@ -51,6 +52,12 @@ func TestPorts(t *testing.T) {
 		}
 		check(true)
 		l.Close()
+		// A process that another test is starting may hold the descriptor until its exec.
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if still, err := daemon.Listening(port); err != nil || !still || time.Now().After(deadline) {
+				break
+			}
+		}
 		check(false)
 	})
 }
