@@ -62,7 +62,7 @@ func open(c configuration, drivers map[string]passdb.Factory, events event.Sink)
 		config:  c,
 		events:  events,
 		drivers: drivers,
-		hashes:  semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		hashes:  semaphore.NewWeighted(int64(runtime.NumCPU())),
 		macs:    newMACKey(),
 		entries: map[int]*entry{},
 		chains:  map[string]*chain{},
