@@ -52,7 +52,7 @@ func testLMTP(t *testing.T, h *house, _ *front) {
 	f.port["lmtp"], f.port["lmtps"] = ports[0], ports[1]
 	for name, size := range map[string]int{"swaks": 100, "swaks, past what is kept in memory": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
-			subject := strings.ReplaceAll("lmtp "+name, " ", "-")
+			subject := fmt.Sprintf("lmtp-of-%d-bytes", size) // none is part of another: SEARCH finds substrings
 			body := ".dots\n..more\n" + strings.Repeat("a line of text that is not very long\n", size/37)
 			f.write(t, "message", "From: sender@example.org\nTo: list@example.org\nSubject: "+subject+"\n\n"+body)
 			out, _ := exec.CommandContext(t.Context(), swaks,
