@@ -33,7 +33,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 2, "how often each is measured; the proxies take turns")
 	flag.DurationVar(&o.seconds, "t", 3*time.Second, "length of one login storm")
 	flag.IntVar(&o.idle, "idle", 2000, "idle sessions per proxy")
-	gib := flag.Float64("gib", 1, "GiB moved in one bulk transfer")
+	gib := flag.Float64("gib", 0.25, "GiB moved in one bulk transfer")
 	flag.IntVar(&o.sessions, "sessions", 64, "sessions of the NOOP measurement")
 	flag.BoolVar(&o.verbose, "v", false, "print each measurement as it is made")
 	flag.Parse()
