@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"dproxy/test/daemon"
@@ -54,6 +55,9 @@ func (r *Runner) play(ctx context.Context, s *Scenario) (v Views, err error) {
 			b.stop()
 		}
 	}()
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return v, errPortTaken
+	}
 	if err != nil {
 		return v, err
 	}
