@@ -64,14 +64,17 @@ func validPairs(s string) bool {
 
 // quotedLen is the length of a quoted string at the beginning of s, 0 when there is none.
 func quotedLen(s string) int {
+	escaped := false
 	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
-		case 0, '\r', '\n':
+		switch c := s[i]; {
+		case c == 0 || c == '\r' || c == '\n':
 			return 0
+		case escaped:
+			escaped = false
+		case c == '"':
+			return i + 1
+		case c == '\\':
+			escaped = true
 		}
 	}
 	return 0

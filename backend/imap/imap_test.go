@@ -231,6 +231,8 @@ func TestIDList(t *testing.T) {
 func FuzzClientID(f *testing.F) {
 	f.Add(`"name" "a\"b" NIL`)
 	f.Add("{3}\r\nabc \"x\"")
+	f.Add("\"\\\x00\"")
+	f.Add("\"\\\n\"")
 	f.Fuzz(func(t *testing.T, s string) {
 		if !validPairs(s) {
 			return
