@@ -1,6 +1,6 @@
-// Package listen owns the listening sockets: it binds what the configuration asks for, keeps what a
-// reload does not change, accepts, and reads PROXY protocol headers. It imports conf and event; login
-// and cmd/dproxy import it.
+// Package listen owns the listening sockets: it binds what the configuration asks for or takes it over
+// from a service manager, keeps what a reload does not change, accepts, and reads PROXY protocol
+// headers. It imports conf and event; login and cmd/dproxy import it.
 package listen
 
 import (
@@ -102,9 +102,11 @@ type Set struct {
 	handle Handler
 	events event.Sink
 
-	mu   sync.Mutex
-	open map[netip.AddrPort]*listener
-	wg   sync.WaitGroup
+	mu        sync.Mutex
+	open      map[netip.AddrPort]*listener
+	inherited map[netip.AddrPort]*net.TCPListener
+	wg        sync.WaitGroup // accept loops
+	served    sync.WaitGroup // calls of handle
 }
 
 type listener struct {
@@ -121,7 +123,7 @@ func (l *listener) close() {
 
 // NewSet returns an empty Set that serves connections with h.
 func NewSet(h Handler, events event.Sink) *Set {
-	return &Set{handle: h, events: events, open: map[netip.AddrPort]*listener{}}
+	return &Set{handle: h, events: events, open: map[netip.AddrPort]*listener{}, inherited: map[netip.AddrPort]*net.TCPListener{}}
 }
 
 // Change is a prepared switch to another list of sockets.
@@ -139,6 +141,10 @@ func (s *Set) Prepare(specs []Spec) (*Change, error) {
 	defer s.mu.Unlock()
 	for _, spec := range specs {
 		if s.open[spec.Addr] != nil {
+			c.specs = append(c.specs, spec)
+			continue
+		}
+		if s.inherited[spec.Addr] != nil {
 			c.specs = append(c.specs, spec)
 			continue
 		}
@@ -197,7 +203,12 @@ func (c *Change) Commit() {
 			l.mu.Unlock()
 			continue
 		}
-		l := &listener{TCPListener: c.fresh[spec.Addr], spec: spec, closed: make(chan struct{})}
+		socket := c.fresh[spec.Addr]
+		if socket == nil {
+			socket = s.inherited[spec.Addr]
+			delete(s.inherited, spec.Addr)
+		}
+		l := &listener{TCPListener: socket, spec: spec, closed: make(chan struct{})}
 		s.open[spec.Addr] = l
 		s.wg.Add(1)
 		go s.accept(l)
@@ -221,6 +232,9 @@ func (s *Set) Close() {
 	s.wg.Wait()
 }
 
+// Wait returns when every connection that was accepted has been served. Close comes before it.
+func (s *Set) Wait() { s.served.Wait() }
+
 const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = time.Second
@@ -235,7 +249,7 @@ func (s *Set) accept(l *listener) {
 		nc, err := l.AcceptTCP()
 		if err == nil {
 			pause = firstPause
-			go s.handle(nc, l.current())
+			s.served.Go(func() { s.handle(nc, l.current()) })
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {

@@ -23,6 +23,8 @@ import (
 // readyFD is set for the process in the background: the descriptor that hears "ready".
 const readyFD = "DPROXY_READY_FD"
 
+const readyLine = "ready\n"
+
 // background starts the program once more, in a session of its own, and returns when it serves or has failed. What it says
 // until then comes out on standard error.
 func background(path string) error {
@@ -47,7 +49,7 @@ func background(path string) error {
 		return err
 	}
 	_ = w.Close()
-	if line, _ := bufio.NewReader(r).ReadString('\n'); line == "ready\n" {
+	if line, _ := bufio.NewReader(r).ReadString('\n'); line == readyLine {
 		return cmd.Process.Release()
 	}
 	if err := cmd.Wait(); err != nil {
@@ -60,17 +62,21 @@ func background(path string) error {
 	return nil
 }
 
-// ready tells the process that waits in the foreground that this one serves now.
-func ready() {
+// ready tells the process that waits for this one, in the foreground or until an upgrade, that it serves now.
+func ready(upgraded bool) {
 	fd, err := strconv.Atoi(os.Getenv(readyFD))
 	if err != nil {
 		return
 	}
-	w := os.NewFile(uintptr(fd), "ready")
-	_, _ = io.WriteString(w, "ready\n")
-	_ = w.Close()
 	_ = os.Unsetenv(readyFD)
-	detach()
+	w := os.NewFile(uintptr(fd), "ready")
+	_, _ = io.WriteString(w, readyLine)
+	_ = w.Close()
+	if upgraded {
+		takeStderr()
+	} else {
+		detach()
+	}
 }
 
 // detach lets go of the terminal or pipe that the start came from: whoever waits for its end must not wait for ours.
@@ -88,13 +94,14 @@ func detach() {
 // pidFile is where Dovecot keeps its master's process id.
 func pidFile(baseDir string) string { return filepath.Join(baseDir, "master.pid") }
 
-// claim writes the pid file. Another process that lives and holds it is an error, in Dovecot's words.
-func claim(baseDir string) error {
+// claim writes the pid file. Another process that lives and holds it is an error, in Dovecot's words, but for the one that
+// this one takes over from (0 for none).
+func claim(baseDir string, from int) error {
 	if err := os.MkdirAll(baseDir, 0o755); err != nil {
 		return fmt.Errorf("mkdir(%s) failed: %s; check base_dir", baseDir, errnoText(err))
 	}
 	path := pidFile(baseDir)
-	if pid := runningPID(path); pid != 0 && pid != os.Getpid() {
+	if pid := runningPID(path); pid != 0 && pid != os.Getpid() && pid != from {
 		return fmt.Errorf("dproxy is already running with PID %d (read from %s)", pid, path)
 	}
 	fresh := path + ".tmp"

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"dproxy/auth"
 	"dproxy/conf"
 	"dproxy/event"
@@ -45,8 +48,12 @@ func serve(path string) error {
 		fmt.Fprintln(os.Stderr, "doveconf: Warning:", w)
 	}
 	s := c.Settings(conf.Filter{})
-	if err := claim(s.BaseDir); err != nil {
-		return fatal("", err)
+	from := upgradedFrom()
+	// In an upgrade the pid file is the old process's until this one serves.
+	if from == 0 {
+		if err := claim(s.BaseDir, from); err != nil {
+			return fatal("", err)
+		}
 	}
 	defer release(s.BaseDir)
 	log, err := event.OpenLog(logOptions(s))
@@ -58,14 +65,24 @@ func serve(path string) error {
 	defer a.relay.Close()
 	// Signals are heard from now on: one that comes during the start is not lost.
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if err := a.sockets.Inherit(activation.Files(true)); err != nil {
+		return fatal("", err)
+	}
 	if err := a.use(c, true); err != nil {
 		a.say(event.Error, err.Error())
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		return fatal("", errors.New("Failed to start listeners"))
 	}
+	a.sockets.DropInherited()
+	if from != 0 {
+		if err := claim(s.BaseDir, from); err != nil {
+			return fatal("", err)
+		}
+	}
 	a.say(event.Info, fmt.Sprintf("dproxy %s starting up for %s", version, strings.Join(a.served(), ", ")))
-	ready()
+	ready(from != 0)
+	notify(daemon.SdNotifyReady)
 	a.run(signals)
 	return nil
 }
@@ -155,13 +172,34 @@ func limits() session.Limits {
 
 // run handles signals until one ends the server.
 func (a *app) run(signals <-chan os.Signal) {
-	for s := range signals {
+	watchdog, stopWatchdog := watchdogTicks()
+	defer stopWatchdog()
+	for {
+		var s os.Signal
+		select {
+		case s = <-signals:
+		case <-watchdog:
+			notify(daemon.SdNotifyWatchdog)
+			continue
+		}
 		switch s {
 		case syscall.SIGHUP:
+			notify(daemon.SdNotifyReloading + "\n" + monotonic())
 			a.reload()
+			notify(daemon.SdNotifyReady)
+		case syscall.SIGUSR2:
+			pid, err := a.upgrade()
+			if err != nil {
+				a.say(event.Error, "upgrade failed, this process goes on: "+err.Error())
+				continue
+			}
+			notify(fmt.Sprintf("MAINPID=%d\n%s", pid, daemon.SdNotifyReady))
+			a.retire(signals)
+			return
 		case syscall.SIGUSR1:
 			a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
 		default:
+			notify(daemon.SdNotifyStopping)
 			a.say(event.Warning, fmt.Sprintf("Killed with signal %d", s.(syscall.Signal)))
 			a.stop(signals)
 			return
@@ -205,6 +243,11 @@ func (a *app) stop(signals <-chan os.Signal) {
 			return
 		}
 	}
+	a.cut()
+}
+
+// cut ends every session.
+func (a *app) cut() {
 	a.registry.Stop(true)
 	select {
 	case <-a.registry.Wait():
@@ -214,11 +257,17 @@ func (a *app) stop(signals <-chan os.Signal) {
 	}
 }
 
-// outlive waits for the last session and tells whether it has ended; a signal to end comes first otherwise.
+// outlive waits for the last connection and tells whether it has ended; a signal to end comes first otherwise.
 func (a *app) outlive(signals <-chan os.Signal) bool {
+	last := make(chan struct{})
+	go func() {
+		a.sockets.Wait() // what has been accepted is registered by then
+		<-a.registry.Wait()
+		close(last)
+	}()
 	for {
 		select {
-		case <-a.registry.Wait():
+		case <-last:
 			return true
 		case s := <-signals:
 			switch s {

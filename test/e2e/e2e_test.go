@@ -31,6 +31,8 @@ func TestEndToEnd(t *testing.T) {
 		{"big messages", testBigMessages},
 		{"two thousand sessions", testSessions},
 		{"reload", testReload},
+		{"upgrade", testUpgrade},
+		{"broken upgrade", testBrokenUpgrade},
 		{"the end", testTerminate},
 		{"hostile input", testHostile},
 		{"configuration errors", testConfigurationErrors},
