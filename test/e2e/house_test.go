@@ -39,13 +39,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	program := proxy.Dproxy(t)
-	h := &house{
-		program:   program,
-		reference: program.Name == "dovecot",
-		certs:     dialog.NewCerts(t),
-		ports:     daemon.NewPorts(),
-	}
+	h := bareHouse(t)
 	// Tests that run at the same time on this machine have their own addresses.
 	net := fmt.Sprintf("127.%d.%d", 1+rand.IntN(250), rand.IntN(256))
 	h.one = h.backend(t, net+".1", "alice@example.org", "carol@example.org", "many@example.org", "sync@example.org", "big@example.org")

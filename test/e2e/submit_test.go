@@ -99,7 +99,9 @@ func testSubmission(t *testing.T, h *house, _ *front) {
 		}, more...)
 	}
 	for name, command := range map[string][]string{
-		"swaks":              swaksArgs(password, "sent by swaks"),
+		"swaks": swaksArgs(password, "sent by swaks"),
+		"swaks with STARTTLS": append(swaksArgs(password, "sent by swaks"), "--tls", "--tls-verify", "--tls-ca-path", h.certs.File("ca", "crt"),
+			"--tls-sni", "proxy.example.org"),
 		"curl with STARTTLS": curlArgs("smtp", "submission", "--ssl-reqd"),
 		"curl with TLS":      curlArgs("smtps", "submissions"),
 	} {
