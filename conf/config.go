@@ -59,9 +59,9 @@ type Passdb struct {
 	SQL *SQLFile
 	// LDAP is the same for LDAP.
 	LDAP *LDAPFile
-	// OAuth2 are the settings of the oauth2 driver when they are inline, by the names that they have
-	// in 2.4 without oauth2_.
-	OAuth2 map[string]string
+	// OAuth2 is the same for the oauth2 driver, HTTP for the http driver.
+	OAuth2 *OAuth2File
+	HTTP   *HTTPFile
 	// Index is the entry's number in the whole configuration. It is part of the cache key, so two
 	// entries with equal driver and args never share a cached answer.
 	Index int

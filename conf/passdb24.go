@@ -93,7 +93,7 @@ func (d *passdb24) fields() error {
 		if t == "" {
 			word = name
 		}
-		if d.driver != "ldap" && strings.ContainsAny(word, " \t") {
+		if d.driver != "ldap" && (d.driver != "oauth2" || kind != "") && strings.ContainsAny(word, " \t") {
 			return fmt.Errorf("fields { %s }: values with blanks are not supported", k)
 		}
 		// In 2.4 a variable of the driver names what the database answered.
@@ -133,7 +133,9 @@ func (d *passdb24) byDriver() error {
 	case "imap":
 		return d.imap()
 	case "oauth2":
-		d.inline.OAuth2 = d.oauth2()
+		return d.oauth2()
+	case "http":
+		return d.http()
 	case "pam":
 		service, _ := d.get("passdb_pam_service_name", "dovecot")
 		return d.setArgs(service)
@@ -220,26 +222,6 @@ func (d *passdb24) imap() error {
 	}
 	slices.Sort(args)
 	return d.setArgs(strings.Join(args, " "))
-}
-
-// oauth2 collects the settings of the oauth2 driver.
-func (d *passdb24) oauth2() map[string]string {
-	out := map[string]string{}
-	for _, vals := range []map[string]value24{d.root.vals, d.s.vals} {
-		for k, v := range vals {
-			if name, ok := strings.CutPrefix(k, "oauth2_"); ok {
-				out[name] = v.text
-			}
-		}
-	}
-	for _, s := range []*scope24{d.root, d.s} {
-		for k := range s.flags {
-			if name, ok := strings.CutPrefix(k, "oauth2_"); ok {
-				out[name] = strings.Join(s.flagsText(k, nil), " ")
-			}
-		}
-	}
-	return out
 }
 
 // hosts finds the database servers of a driver: those of the section, or those of the top level.

@@ -77,14 +77,14 @@ func (c *Config) given24(s *scope24, path string) []Given {
 	}
 	for _, lists := range []map[string]*list24{s.flags, s.strs} {
 		for key, l := range lists {
-			if names24()[key].row == nil {
+			if names24()[key].row == nil && !slices.Contains(converted24, key) {
 				out = append(out, Given{Position: c.position(l.pos), Name: path + key, Why: whyStorage})
 			}
 		}
 	}
 	for _, sub := range s.subs {
 		switch sub.kind {
-		case "service", "passdb", "userdb", "namespace", "metric", "ssl_server", "ssl_client", "mysql", "pgsql":
+		case "service", "passdb", "userdb", "namespace", "metric", "ssl_server", "ssl_client", "mysql", "pgsql", "oauth2", "oauth2_local_validation":
 			continue // converted, and listed as sections of 2.3
 		}
 		out = append(out, Given{Position: c.position(sub.pos), Name: path + strings.TrimSpace(sub.kind+" "+sub.name), Why: whyStorage})
@@ -95,7 +95,11 @@ func (c *Config) given24(s *scope24, path string) []Given {
 // converted24 are settings that only the 2.4 dialect has and that are acted on.
 var converted24 = strings.Fields("dovecot_storage_version sql_driver sqlite_path ldap_uris ldap_base ldap_auth_dn " +
 	"ldap_auth_dn_password ldap_auth_sasl_realm ldap_auth_sasl_authz_id ldap_scope ldap_deref ldap_starttls " +
-	"passwd_file_path oauth2_introspection_url oauth2_tokeninfo_url passdb_default_password_scheme")
+	"passwd_file_path passdb_default_password_scheme oauth2_introspection_url oauth2_tokeninfo_url oauth2_grant_url " +
+	"oauth2_introspection_mode oauth2_username_attribute oauth2_username_validation_format oauth2_active_attribute " +
+	"oauth2_active_value oauth2_client_id oauth2_client_secret oauth2_openid_configuration_url oauth2_local_validation_jwks " +
+	"oauth2_force_introspection oauth2_send_auth_headers oauth2_token_expire_grace oauth2_scope oauth2_issuers oauth2_audience " +
+	"http_client_rawlog_dir http_client_request_timeout http_client_max_idle_time http_client_max_parallel_connections")
 
 // checkServe refuses what would be dangerous to ignore, and tells about the rest.
 func (p *parser) checkServe() error {

@@ -47,7 +47,7 @@ func (w *writer24) passdb(n, expanded *node) {
 // fields24 are the lines of fields { }.
 type fields24 struct {
 	list [][2]string // name, template of 2.3
-	ldap bool        // the templates are those of pass_attrs
+	ldap bool        // the templates are those of an ldap pass_attrs
 }
 
 // words adds fields as default_fields and override_fields have them.
@@ -91,6 +91,10 @@ func (w *writer24) driver(p Passdb, f *fields24) error {
 		return w.ldap(p, f)
 	case "imap":
 		return w.imap(p)
+	case "oauth2":
+		return w.oauth2(p, f)
+	case "http":
+		return w.http(p)
 	}
 	if p.Args != "" {
 		return fmt.Errorf("the driver %s has to be written anew for 2.4", p.Driver)
