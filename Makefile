@@ -18,7 +18,7 @@ export DPROXY_TEST_REQUIRE ?= all
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: build run test packages check race conformance e2e conformance-conf fuzz fuzz-briefly bench settings clean help
+.PHONY: build run test packages check race conformance e2e conformance-conf fuzz fuzz-briefly bench settings deb release clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,5 +63,11 @@ bench: build ## cost per login, per session and per byte, beside the proxies tha
 settings: ## write docs/settings.md from the settings table
 	$(GO) test ./conf -run SettingsDoc -update
 
+deb: build ## a Debian package of bin/dproxy, in dist/
+	sh packaging/deb.sh $(BIN) '$(VERSION)' "$$(dpkg --print-architecture)" dist
+
+release: ## static binaries and packages for amd64 and arm64 with checksums and SBOM, in dist/
+	sh packaging/release.sh '$(VERSION)' dist
+
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
