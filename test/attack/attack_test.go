@@ -19,8 +19,9 @@ func TestEndToEndAttack(t *testing.T) {
 	t.Run("one proxy", func(t *testing.T) {
 		g := newGate(t, certs)
 		hostile := g.hostileUsers(t)
-		g.user("imap", "any", fmt.Sprintf("nopassword=y port=%d", g.good["imap"].port))
-		g.user("pop3", "any", fmt.Sprintf("nopassword=y port=%d", g.good["pop3"].port))
+		for _, p := range protocols {
+			g.user(p.name, "any", fmt.Sprintf("nopassword=y port=%d", g.good[p.name].port))
+		}
 		g.start(t, lenient, 0)
 		birds := g.hatch(t)
 		stalled := newCrowd(t)

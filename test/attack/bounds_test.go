@@ -143,16 +143,15 @@ func testDescriptors(t *testing.T, certs *dialog.Certs) {
 	}
 	began, used := time.Now(), cpuTime(t, g.proc.PID())
 	for l, p := range birds.peers {
-		command, prefix := "n NOOP\r\n", "n OK"
-		if strings.HasPrefix(l, "pop3") {
-			command, prefix = "NOOP\r\n", "+OK"
+		if strings.HasPrefix(l, "lmtp") {
+			continue // a message needs another connection, for which there is no room
 		}
-		if err := p.ask(command, prefix); err != nil {
+		if err := p.chirp(l); err != nil {
 			t.Errorf("while it is full: the %s session: %v", l, err)
 		}
 	}
 	// A loop that spins would use all of this time.
-	pause := time.NewTimer(prompt)
+	pause := time.NewTimer(3 * time.Second)
 	<-pause.C
 	if share := float64(cpuTime(t, g.proc.PID())-used) / 100 / time.Since(began).Seconds(); share > 0.5 {
 		t.Errorf("the full proxy uses %.0f %% of a core", 100*share)

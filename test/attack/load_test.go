@@ -35,7 +35,7 @@ func newCrowd(t *testing.T) *crowd {
 func (c *crowd) join(addr string, n int, from []string, say string) int {
 	made := 0
 	for i := range n {
-		d := net.Dialer{Timeout: prompt, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from[i%len(from)])}}
+		d := net.Dialer{Timeout: prompt(), LocalAddr: &net.TCPAddr{IP: net.ParseIP(from[i%len(from)])}}
 		nc, err := d.Dial("tcp", addr)
 		if err != nil {
 			continue
@@ -130,7 +130,7 @@ func testSlowClients(t *testing.T, g *gate) {
 		made := c.join(g.addr("imap"), 1200, []string{"127.60.30.1"}, "")
 		closed := 0
 		c.each(func(nc net.Conn) {
-			_ = nc.SetReadDeadline(time.Now().Add(prompt))
+			_ = nc.SetReadDeadline(time.Now().Add(prompt()))
 			if _, err := nc.Read(make([]byte, 1)); err != nil {
 				closed++
 			}
@@ -192,11 +192,11 @@ func testNames(t *testing.T, g *gate) {
 	shake := func(n int) {
 		for range n {
 			name := fmt.Sprintf("%x.example.net", rand.Uint64())
-			nc, err := net.DialTimeout("tcp", g.addr("imaps"), prompt)
+			nc, err := net.DialTimeout("tcp", g.addr("imaps"), prompt())
 			if err != nil {
 				continue
 			}
-			_ = nc.SetDeadline(time.Now().Add(prompt))
+			_ = nc.SetDeadline(time.Now().Add(prompt()))
 			_ = tls.Client(nc, &tls.Config{ServerName: name, RootCAs: g.certs.Roots}).Handshake() // the certificate is another's
 			nc.Close()
 		}

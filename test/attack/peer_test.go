@@ -60,7 +60,9 @@ func (p *peer) startTLS(conf *tls.Config) error {
 func (g *gate) meet(t *testing.T, listener, from string) *peer {
 	t.Helper()
 	p := g.connect(t, listener, from)
-	p.line(t)
+	if err := p.greeting(listener); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -135,7 +137,7 @@ func (g *gate) login(listener, from, user string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = p.SetDeadline(time.Now().Add(prompt)); err == nil {
+	if err = p.SetDeadline(time.Now().Add(prompt())); err == nil {
 		err = p.login(listener, user)
 	}
 	if err != nil {
@@ -146,18 +148,11 @@ func (g *gate) login(listener, from, user string) (*peer, error) {
 }
 
 func (p *peer) login(listener, user string) error {
-	if _, err := p.next(); err != nil {
-		return fmt.Errorf("greeting: %w", err)
+	if err := p.greeting(listener); err != nil {
+		return err
 	}
-	if strings.HasPrefix(listener, "pop3") {
-		for _, cmd := range []string{"USER " + user + "@example.org", "PASS " + password} {
-			if err := p.ask(cmd+"\r\n", "+OK"); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return p.ask("a LOGIN "+user+"@example.org "+password+"\r\n", "a OK")
+	pr := protocolOf(listener)
+	return p.talk(pr, pr.login(user+"@example.org", password))
 }
 
 // ask sends a command and wants an answer that begins with a prefix.
@@ -180,11 +175,14 @@ type canaries struct {
 	n     int
 }
 
+// nest are the listeners that have a canary.
+var nest = []string{"imap", "imaps", "pop3", "pop3s", "submission", "submissions", "sieve", "lmtp"}
+
 // hatch logs the canaries in.
 func (g *gate) hatch(t *testing.T) *canaries {
 	t.Helper()
 	c := &canaries{g: g, peers: map[string]*peer{}}
-	for _, l := range []string{"imap", "imaps", "pop3", "pop3s"} {
+	for _, l := range nest {
 		p, err := g.login(l, "", "canary")
 		if err != nil {
 			t.Fatalf("canary %s: %v", l, err)
@@ -198,23 +196,32 @@ func (g *gate) hatch(t *testing.T) *canaries {
 // check is the canary test: the sessions answer, and another user logs in from another address.
 func (c *canaries) check() error {
 	for l, p := range c.peers {
-		command, prefix := "n NOOP\r\n", "n OK"
-		if strings.HasPrefix(l, "pop3") {
-			command, prefix = "NOOP\r\n", "+OK"
-		}
-		if err := p.SetDeadline(time.Now().Add(prompt)); err != nil {
+		if err := p.SetDeadline(time.Now().Add(prompt())); err != nil {
 			return err
 		}
-		if err := p.ask(command, prefix); err != nil {
+		if err := p.chirp(l); err != nil {
 			return fmt.Errorf("the %s session: %w", l, err)
 		}
 	}
 	return c.fresh()
 }
 
+// chirp is what a session that lives can do. In LMTP it is a message.
+func (p *peer) chirp(listener string) error {
+	pr := protocolOf(listener)
+	script := [][2]string{{"NOOP\r\n", pr.noop[1]}}
+	switch pr.name {
+	case "imap":
+		script[0][0] = pr.noop[0]
+	case "lmtp":
+		script = pr.login("canary@example.org", "")[1:]
+	}
+	return p.talk(pr, script)
+}
+
 func (c *canaries) fresh() error {
 	c.n++
-	l := []string{"imap", "pop3", "imaps", "pop3s"}[c.n%4]
+	l := nest[c.n%len(nest)]
 	p, err := c.g.login(l, fmt.Sprintf("127.77.%d.%d", c.n/250%250, 1+c.n%250), "fresh")
 	if err != nil {
 		return fmt.Errorf("a fresh %s login: %w", l, err)

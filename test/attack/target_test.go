@@ -21,7 +21,8 @@ type target struct {
 	wg    sync.WaitGroup
 	over  chan struct{} // closed at the test's end
 
-	flooded atomic.Int64 // bytes sent for FLOOD
+	flooded  atomic.Int64 // bytes sent for FLOOD
+	messages []string     // what LMTP brought, each between CRLF and CRLF.CRLF
 }
 
 const maxHeard = 1 << 20
