@@ -39,12 +39,18 @@ type answer struct {
 	verified bool // the driver has judged the client's password
 	twice    bool // it held more than one password
 	warnings []string
+	reason   string
+	wait     time.Duration
+	until    time.Time
 	// rec is the record it comes from, nil for a fresh answer.
 	rec *record
 }
 
 func newAnswer(r *passdb.Result, verified bool) *answer {
-	a := &answer{status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified, warnings: r.Warnings}
+	a := &answer{
+		status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified, warnings: r.Warnings,
+		reason: r.Reason, wait: r.Wait, until: r.Until,
+	}
 	if r.HasPassword {
 		a.stored = newStored(string(r.Password), r.DefaultScheme, r.NoScheme)
 	}
@@ -112,7 +118,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 	}
 	key.generation = t.a.cache.currentGeneration()
 	ans, err := t.queryFor(ctx, e, key, rec)
-	if (err != nil || ans.status == passdb.InternalFailure) && rec != nil {
+	if (err != nil || ans.status == passdb.InternalFailure) && rec != nil && !rec.over() {
 		if status, o, ok := t.fallBack(ctx, e, rec, j); ok {
 			t.entryError(event.Clean(errorText(ctx, err, ans), 1024))
 			t.bareInfo("Falling back to expired data from cache")
@@ -176,6 +182,7 @@ func (t *attempt) take(ctx context.Context, e *entry, ans *answer, j judge) (pas
 	if ans.stored.present && (!t.stored.present || ans.rec != nil && ans.rec.learned) {
 		t.stored = ans.stored
 	}
+	t.reason, t.wait = ans.reason, ans.wait
 	for _, w := range ans.warnings {
 		t.line(e.Name, event.Warning, event.Clean(w, 1024))
 	}

@@ -46,8 +46,13 @@ type attempt struct {
 
 	password    passdb.Secret // what the client sent, for the backend
 	hasPassword bool
-	credentials []byte // the stored password in the form that a challenge mechanism needs
-	final       []byte // success data for the client
+	credentials []byte            // the stored password in the form that a challenge mechanism needs
+	challenge   *passdb.Challenge // the client's answer to a challenge that a server may judge
+	proven      bool              // a passdb has judged it right
+	final       []byte            // success data for the client
+
+	reason string        // what the client is told if the passdb asked last has refused it
+	wait   time.Duration // and how long it waits for that at least
 }
 
 func (a *Authenticator) attempt(c *chain, p passdb.Peer, mech string) *attempt {
@@ -79,6 +84,13 @@ func (t *attempt) verifyPlain(ctx context.Context, password passdb.Secret) passd
 func (t *attempt) lookupCredentials(ctx context.Context, scheme string) passdb.Status {
 	t.req.CredentialsScheme = scheme
 	return t.run(func(e *entry) passdb.Status { return t.ask(ctx, e, t.judgeCredentials) })
+}
+
+// proveChallenge asks the chain whether the client's answer to a challenge is right. Without a passdb that judges it
+// itself, t.credentials is for the mechanism to judge by, as after lookupCredentials.
+func (t *attempt) proveChallenge(ctx context.Context, scheme string, c passdb.Challenge) passdb.Status {
+	t.challenge = &c
+	return t.lookupCredentials(ctx, scheme)
 }
 
 // memento is the part of an attempt that a passdb's answer changes.

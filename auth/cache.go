@@ -56,6 +56,7 @@ type record struct {
 	negative  bool // no such user
 	learned   bool // the password is one that the driver accepted, not one it told
 	created   time.Time
+	until     time.Time // when the answer itself ends, if ever
 	cost      int64
 	// Mutable.
 	lastSuccess bool    // the last password given was right
@@ -109,8 +110,11 @@ func (c *cache) expired(r *record) bool {
 	if r.negative {
 		ttl = c.negativeTTL
 	}
-	return time.Since(r.created) > ttl
+	return time.Since(r.created) > ttl || r.over()
 }
+
+// over tells whether a record's answer has ended: then it is not even good for times when the database is down.
+func (r *record) over() bool { return !r.until.IsZero() && !time.Now().Before(r.until) }
 
 // fresh tells whether a record is young enough to be used without asking.
 func (c *cache) fresh(r *record) bool { return !c.expired(r) }

@@ -97,6 +97,8 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 		e := list[i]
 		t.entry, t.req.Passdb = e, e.Index
 		t.stored, t.unlessFailed = stored{}, t.fields.Clone()
+		t.reason, t.wait = "", 0
+		proven := t.proven
 		status, ends := t.settle(e, ask(e))
 		if ends {
 			return status
@@ -110,7 +112,7 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 		}
 		next = t.skip(list, next)
 		if status != passdb.OK && status != passdb.Next {
-			t.fields = t.unlessFailed
+			t.fields, t.proven = t.unlessFailed, proven
 		}
 		if !r.next || next == len(list) {
 			return t.conclude(status, unknown, broken)

@@ -32,7 +32,8 @@ func (c *cramMD5) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool
 	if err := t.setUser(string(in[:i])); err != nil {
 		return t.refuse(err.Error())
 	}
-	if s := t.lookupCredentials(ctx, "CRAM-MD5"); s != passdb.OK {
+	s := t.proveChallenge(ctx, "CRAM-MD5", passdb.Challenge{Salt: string(c.challenge), Digest: string(in[i+1:])})
+	if s != passdb.OK || t.proven {
 		return nil, true, s
 	}
 	want, err := scheme.HMACMD5(t.credentials, c.challenge)
@@ -57,7 +58,8 @@ func (apop) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool, pass
 	if err := t.setUser(string(parts[1])); err != nil {
 		return t.refuse(err.Error())
 	}
-	if s := t.lookupCredentials(ctx, "PLAIN"); s != passdb.OK {
+	s := t.proveChallenge(ctx, "PLAIN", passdb.Challenge{Salt: string(parts[0]), Digest: hex.EncodeToString(parts[2])})
+	if s != passdb.OK || t.proven {
 		return nil, true, s
 	}
 	if len(t.credentials) == 0 {

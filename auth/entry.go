@@ -37,7 +37,8 @@ var rules = map[string]rule{
 type entry struct {
 	conf.Passdb
 	driver                     passdb.Driver
-	verifier                   passdb.Verifier // nil when the stored password is compared here
+	verifier                   passdb.Verifier          // nil when the stored password is compared here
+	challenger                 passdb.ChallengeVerifier // nil when answers to challenges are judged here
 	success, failure, internal rule
 	defaults, overrides        []fieldTemplate
 	mechanisms                 []string
@@ -92,6 +93,7 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 		})
 	}
 	e.verifier, _ = e.driver.(passdb.Verifier)
+	e.challenger, _ = e.driver.(passdb.ChallengeVerifier)
 	if c, ok := e.driver.(passdb.Cacheable); ok {
 		e.vars = append([]string{}, c.CacheVars()...)
 	}

@@ -142,7 +142,9 @@ func (t *attempt) reply(status passdb.Status) *Reply {
 	}
 	result := "ok"
 	if !ok {
-		r.Reason, _ = r.Fields.Get("reason")
+		if r.Reason, _ = r.Fields.Get("reason"); r.Reason == "" {
+			r.Reason = t.reason
+		}
 		switch {
 		case status == passdb.InternalFailure:
 			r.Code = CodeTempFail
@@ -188,7 +190,7 @@ func (t *attempt) hold(ctx context.Context, r *Reply, began time.Time) {
 	}
 	// Counted from the client's message on, so that a slow hash and a fast "no such user" are
 	// answered at the same moment.
-	sleep(ctx, time.Until(began.Add(delay)))
+	sleep(ctx, time.Until(began.Add(max(delay, t.wait))))
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -47,6 +47,14 @@ func (t *attempt) verifies(e *entry) bool {
 	return e.verifier != nil && t.hasPassword && t.req.CredentialsScheme == "" && !t.passwordSeen && !e.Deny
 }
 
+// challenges is what the driver of e has to judge in place of a password, nil when the stored one is asked for.
+func (t *attempt) challenges(e *entry) *passdb.Challenge {
+	if e.challenger == nil || t.passwordSeen || e.Deny {
+		return nil
+	}
+	return t.challenge
+}
+
 // judgePassword decides on a client's password.
 func (t *attempt) judgePassword(ctx context.Context, e *entry, ans *answer) (passdb.Status, outcome) {
 	switch {
@@ -128,9 +136,12 @@ func (t *attempt) matches(ctx context.Context, ans *answer) (bool, error) {
 }
 
 // judgeCredentials decides on a lookup for a challenge mechanism.
-func (t *attempt) judgeCredentials(_ context.Context, e *entry, _ *answer) (passdb.Status, outcome) {
+func (t *attempt) judgeCredentials(_ context.Context, e *entry, ans *answer) (passdb.Status, outcome) {
 	want := t.req.CredentialsScheme
 	switch {
+	case ans.verified:
+		t.proven = true
+		return passdb.OK, outcome{}
 	case e.Deny, t.req.MasterUser != "" && t.credentials != nil:
 		// The master has to prove its own password. (Dovecot asks for the other user's then.)
 		return passdb.OK, outcome{}

@@ -1,7 +1,9 @@
 package auth
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 
 	"dproxy/passdb"
@@ -43,7 +45,25 @@ func (b *bearer) step(ctx context.Context, t *attempt, in []byte) ([]byte, bool,
 		return nil, true, status
 	}
 	b.failed, b.status = true, status
-	return []byte(b.refusal), false, 0
+	return t.withDiscovery(b.refusal), false, 0
+}
+
+// withDiscovery adds where the client can learn about the identity provider, if the passdb that refused the token says so.
+func (t *attempt) withDiscovery(refusal string) []byte {
+	if t.entry == nil {
+		return []byte(refusal) // the token was refused before any passdb
+	}
+	d, ok := t.entry.driver.(passdb.Discoverer)
+	if !ok || d.OpenIDConfigurationURL() == "" {
+		return []byte(refusal)
+	}
+	var url bytes.Buffer
+	e := json.NewEncoder(&url)
+	e.SetEscapeHTML(false) // "&" stays as it is, as in Dovecot
+	if err := e.Encode(d.OpenIDConfigurationURL()); err != nil {
+		return []byte(refusal)
+	}
+	return []byte(strings.TrimSuffix(refusal, "}") + `,"openid-configuration":` + strings.TrimSpace(url.String()) + "}")
 }
 
 func xoauth2() mechanism {

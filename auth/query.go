@@ -19,6 +19,7 @@ type question struct {
 	key       string // "" when the driver does not say what its answers depend on
 	cacheable bool
 	verify    bool
+	challenge *passdb.Challenge // what the driver has to judge; such answers are nobody else's
 	// generation is the cache's when the question was asked.
 	generation uint64
 }
@@ -30,8 +31,8 @@ var once = [...]string{"session", "pid", "client_pid", "session_pid", "rport", "
 // key describes the question that a passdb is about to be asked. The user's name and the entry are
 // part of it whatever the query uses: no record can be found by another user or another entry.
 func (t *attempt) key(e *entry) question {
-	q := question{verify: t.verifies(e)}
-	if e.vars == nil {
+	q := question{verify: t.verifies(e), challenge: t.challenges(e)}
+	if e.vars == nil || q.challenge != nil {
 		return q
 	}
 	q.cacheable = true
@@ -67,7 +68,7 @@ func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, err
 	if q.key == "" {
 		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 		defer cancel()
-		return e.lookup(ctx, &t.req, q.verify)
+		return e.lookup(ctx, &t.req, q)
 	}
 	flight := q.key
 	if q.verify {
@@ -88,7 +89,7 @@ func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, err
 				err = fmt.Errorf("panic: %v: %s", r, event.Clean(string(debug.Stack()), 768))
 			}
 		}()
-		return e.lookup(ctx, &req, q.verify)
+		return e.lookup(ctx, &req, q)
 	})
 	select {
 	case r := <-done:
@@ -102,20 +103,23 @@ func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, err
 }
 
 // lookup asks the driver itself.
-func (e *entry) lookup(ctx context.Context, r *passdb.Request, verify bool) (*answer, error) {
+func (e *entry) lookup(ctx context.Context, r *passdb.Request, q question) (*answer, error) {
 	var res passdb.Result
 	var err error = errUnanswered
 	e.health.asked()
 	defer func() { e.health.answered(err == nil && res.Status != passdb.InternalFailure) }()
-	if verify {
+	switch {
+	case q.challenge != nil:
+		res, err = e.challenger.VerifyChallenge(ctx, r, *q.challenge)
+	case q.verify:
 		res, err = e.verifier.Verify(ctx, r, r.Password)
-	} else {
+	default:
 		res, err = e.driver.Lookup(ctx, r)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return newAnswer(&res, verify), nil
+	return newAnswer(&res, q.verify || q.challenge != nil), nil
 }
 
 // detach makes a context that outlives the client who asked first: others may be waiting for the
@@ -167,7 +171,7 @@ func (t *attempt) keep(rec *record, ans *answer, status passdb.Status, compared 
 			return false
 		}
 	}
-	rec.fields, rec.scheme, rec.stored = ans.fields, ans.scheme, ans.stored
+	rec.fields, rec.scheme, rec.stored, rec.until = ans.fields, ans.scheme, ans.stored, ans.until
 	rec.lastSuccess = status == passdb.OK
 	switch {
 	case ans.verified:

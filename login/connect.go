@@ -144,5 +144,10 @@ func (c *Client) peerNow() passdb.Peer {
 	case c.secured:
 		p.Secured = "secured"
 	}
+	p.Attempt = int(c.attempts)
+	if conn, ok := c.nc.(*tls.Conn); ok {
+		state := conn.ConnectionState()
+		p.TLS, p.CertAsked = &state, c.profile.Settings.SSLVerifyClientCert
+	}
 	return p
 }

@@ -5,6 +5,7 @@ package passdb
 import (
 	"context"
 	"errors"
+	"time"
 
 	"dproxy/conf"
 )
@@ -64,6 +65,13 @@ type Result struct {
 	// Warnings are what else the log should say about this answer, a line each at warning level
 	// with the passdb's and the user's name before it ("Multiple values found for 'host', ...").
 	Warnings []string
+	// Reason is what the client is told when Status is a failure and no later passdb is asked; without one it is the
+	// protocol's usual text.
+	Reason string
+	// Wait is how long a failure is held back at least.
+	Wait time.Duration
+	// Until is when the answer ends to be true, such as the expiry of a token: no cache keeps it longer. Zero: no such time.
+	Until time.Time
 }
 
 // Driver looks a user up without judging the password. An error is an internal failure; its
@@ -75,6 +83,23 @@ type Driver interface {
 // Verifier is a Driver that judges the password itself (LDAP bind, PAM, another IMAP server).
 type Verifier interface {
 	Verify(ctx context.Context, r *Request, password Secret) (Result, error)
+}
+
+// Challenge is a client's answer to a challenge: what CRAM-MD5 (RFC 2195) and APOP (RFC 1939) have in place of a password.
+type Challenge struct {
+	// Salt is the challenge with its angle brackets, Digest the client's answer in hexadecimal digits.
+	Salt, Digest string
+}
+
+// ChallengeVerifier is a Driver whose server judges the answer to a challenge itself. Request.Mech names the mechanism.
+type ChallengeVerifier interface {
+	VerifyChallenge(ctx context.Context, r *Request, c Challenge) (Result, error)
+}
+
+// Discoverer is a Driver for tokens that can say where clients learn about its identity provider: the URL of an OpenID
+// Connect discovery document, or "".
+type Discoverer interface {
+	OpenIDConfigurationURL() string
 }
 
 // VerifyOnly is a Verifier that cannot look a user up without the user's password (another IMAP

@@ -1,6 +1,7 @@
 package passdb
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -19,6 +20,10 @@ type Peer struct {
 	CertName              string // user name from a verified client certificate
 	CertValid             bool
 	Forward               []Field // forward_* fields from a trusted peer
+	// TLS is the state of the client's connection, nil without TLS of our own. CertAsked: it had to show a certificate.
+	TLS       *tls.ConnectionState
+	CertAsked bool
+	Attempt   int // 1 for the first login on a connection; 0: not known
 }
 
 // Request is the question to a passdb.
