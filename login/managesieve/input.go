@@ -225,12 +225,14 @@ func (in *input) literal() (string, error) {
 
 // literalSize takes {N} or {N+}. No literal is prompted for, as RFC 5804 has only the latter from clients.
 func (in *input) literalSize() (n int, err error) {
-	plus, size := false, uint64(0)
+	plus, digits, size := false, false, uint64(0)
 	for i := 1; ; i++ {
 		b, err := in.at(i)
 		switch {
 		case err != nil:
 			return 0, err
+		case (b == '}' || b == '+') && !digits:
+			return 0, syntaxError("Invalid literal size") // Pigeonhole takes it for 0
 		case b == '}':
 			in.take(i + 1)
 			return int(min(size, 1<<20)), nil // far beyond every bound
@@ -243,7 +245,7 @@ func (in *input) literalSize() (n int, err error) {
 			if size > (math.MaxUint64-d)/10 {
 				return 0, syntaxError("Literal size too large")
 			}
-			size = size*10 + d
+			digits, size = true, size*10+d
 		default:
 			return 0, syntaxError("Invalid literal size")
 		}

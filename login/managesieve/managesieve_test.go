@@ -80,7 +80,7 @@ func TestCommands(t *testing.T) {
 		"syntax errors are not counted": strings.Repeat("C: NOOP (\n"+no("Invalid characters in atom"), 4) + noop,
 		"bad atoms":                     "C: NOOP a)b\n" + no("Invalid characters in atom") + "C: NOOP a\"b\n" + no("Invalid characters in atom") + "Q: \"NOOP \\xe4\\r\\n\"\n" + no("8bit data in atom"),
 		"bad strings":                   "C: NOOP \"a\\n\"\n" + no("Escaped quoted-string character is not a QUOTED-SPECIAL.") + "Q: \"NOOP \\\"\\xff\\\"\\r\\n\"\n" + no("Invalid UTF-8 character in quoted-string.") + "C: NOOP \"a\n" + no("String contains invalid character.") + "Q: \"NOOP \\\"\\x00\\\"\\r\\n\"\n" + no("NULs not allowed in strings"),
-		"bad literals":                  "C: NOOP {a}\n" + no("Invalid literal size") + "C: NOOP {3+\n" + no("Expecting '}' after '+'") + "C: NOOP {3+}x\n" + no("Missing LF after literal size") + "Q: \"NOOP {1+}\\r\\n\\xff\\r\\n\"\n" + no("Invalid UTF-8 character in literal string."),
+		"bad literals":                  "C: NOOP {a}\n" + no("Invalid literal size") + "C: NOOP {}\n" + no("Invalid literal size") + "C: NOOP {+}\n" + no("Invalid literal size") + "C: NOOP {3+\n" + no("Expecting '}' after '+'") + "C: NOOP {3+}x\n" + no("Missing LF after literal size") + "Q: \"NOOP {1+}\\r\\n\\xff\\r\\n\"\n" + no("Invalid UTF-8 character in literal string."),
 		"a literal that is too large":   "C: NOOP {99999}\nS: BYE \"Literal size too large\"\nEOF",
 		"a literal that overflows":      "C: NOOP {99999999999999999999}\n" + no("Literal size too large") + noop,
 		"a bare CR":                     "Q: \"NOOP\\rX\\nNOOP\\n\"\n" + no("CR sent without LF") + "S: OK \"NOOP Completed\"",

@@ -75,7 +75,7 @@ func inputs() []input {
 
 // testInput: none of the inputs reaches a backend.
 func testInput(t *testing.T, g *gate) {
-	for _, tt := range inputs() {
+	for _, tt := range append(inputs(), moreInputs()...) {
 		t.Run(tt.listener+": "+tt.name, func(t *testing.T) {
 			p := g.meet(t, tt.listener, stranger)
 			p.send(tt.send)
@@ -90,16 +90,22 @@ func testInput(t *testing.T, g *gate) {
 			}
 		})
 	}
-	for _, protocol := range []string{"imap", "pop3"} {
-		if text := g.good[protocol].text(); strings.Contains(text, "victim") {
-			t.Errorf("the %s backend heard of the victim: %q", protocol, text)
+	const victim = "victim@example.org"
+	for _, p := range protocols {
+		text := g.good[p.name].text()
+		for _, v := range []string{"victim", plain("", victim, password), plain(victim, victim, password)} {
+			if strings.Contains(text, v) {
+				t.Errorf("the %s backend heard of the victim: %q", p.name, text)
+			}
 		}
 	}
 	g.awaitLog(t, "Authentication response too large")
 	g.awaitLog(t, "Too much input before login")
 	t.Run("ten thousand aborted exchanges end as one does", func(t *testing.T) {
-		for _, protocol := range []string{"imap", "pop3"} {
-			command := map[string]string{"imap": "a AUTHENTICATE PLAIN\r\n*\r\n", "pop3": "AUTH PLAIN\r\n*\r\n"}[protocol]
+		for protocol, command := range map[string]string{
+			"imap": "a AUTHENTICATE PLAIN\r\n*\r\n", "pop3": "AUTH PLAIN\r\n*\r\n", "submission": "AUTH PLAIN\r\n*\r\n",
+			"sieve": "AUTHENTICATE \"PLAIN\"\r\n\"*\"\r\n",
+		} {
 			p := g.meet(t, protocol, stranger)
 			p.send(strings.Repeat(command, 10000))
 			got := p.rest(t) // closed at the bound on all input

@@ -151,7 +151,14 @@ func imapCommands(c *tap) {
 
 // servePOP3 is a backend that takes everybody.
 func servePOP3(c *tap) {
-	for l, err := "", error(nil); err == nil; l, err = c.r.ReadString('\n') {
+	if c.send("+OK [XCLIENT] ready\r\n") != nil {
+		return
+	}
+	for {
+		l, err := c.r.ReadString('\n')
+		if err != nil {
+			return
+		}
 		if c.send("+OK "+strings.TrimSpace(strings.SplitN(l, " ", 2)[0])+"\r\n") != nil {
 			return
 		}
