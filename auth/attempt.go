@@ -42,6 +42,7 @@ type attempt struct {
 	success      bool          // the rules so far say yes
 	passwordSeen bool          // a passdb has accepted the user: later ones do not check the password
 	noDelay      bool
+	noPenalty    bool // the address's penalty does not concern it
 	delayUntil   time.Time
 
 	password    passdb.Secret // what the client sent, for the backend

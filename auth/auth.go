@@ -64,6 +64,30 @@ type Mechanism struct {
 	Plaintext bool // hidden on unsecured connections under disable_plaintext_auth
 	Private   bool // never listed (APOP)
 	Anonymous bool
+	// Dictionary: who listens can try passwords on what was said. Active: so can who stands in
+	// between. Mutual: the server proves that it knows the password.
+	Dictionary, Active, Mutual bool
+}
+
+// Properties are the words that the auth protocol has for a mechanism, in Dovecot's order.
+func (m Mechanism) Properties() []string {
+	var out []string
+	for _, p := range [...]struct {
+		has  bool
+		word string
+	}{
+		{m.Private, "private"},
+		{m.Anonymous, "anonymous"},
+		{m.Plaintext, "plaintext"},
+		{m.Dictionary, "dictionary"},
+		{m.Active, "active"},
+		{m.Mutual, "mutual-auth"},
+	} {
+		if p.has {
+			out = append(out, p.word)
+		}
+	}
+	return out
 }
 
 // Request starts an exchange.
@@ -73,4 +97,6 @@ type Request struct {
 	// Initial is the decoded initial response; HasInitial tells an empty one from none.
 	Initial    []byte
 	HasInitial bool
+	// NoPenalty: the attempt neither waits for its address's penalty nor raises it.
+	NoPenalty bool
 }

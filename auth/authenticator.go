@@ -128,6 +128,9 @@ func (a *Authenticator) Close() {
 // Mechanisms lists auth_mechanisms in order.
 func (a *Authenticator) Mechanisms() []Mechanism { return a.mechs }
 
+// Debug tells whether auth_debug is on.
+func (a *Authenticator) Debug() bool { return a.config.Settings(conf.Filter{}).AuthDebug }
+
 // chain returns the passdbs of a service, built on first use.
 func (a *Authenticator) chain(service string) (*chain, error) {
 	a.mu.Lock()

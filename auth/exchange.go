@@ -38,6 +38,7 @@ func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, chal
 	}
 	kind := mechanismTable[name]
 	x = &Exchange{t: a.attempt(c, r.Peer, name), kind: kind, mech: kind.start()}
+	x.t.noPenalty = r.NoPenalty
 	if reason := x.t.takeCertificate(); reason != "" {
 		x.t.mechInfo(reason)
 		x.t.concluded("", "client_cert")
@@ -48,7 +49,9 @@ func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, chal
 }
 
 func (x *Exchange) begin(ctx context.Context, r Request) ([]byte, *Reply) {
-	sleep(ctx, x.t.a.penalties.delay(r.Remote.Addr()))
+	if !r.NoPenalty {
+		sleep(ctx, x.t.a.penalties.delay(r.Remote.Addr()))
+	}
 	switch {
 	case x.kind.serverFirst:
 		return x.Step(ctx, nil)
@@ -178,14 +181,16 @@ func (t *attempt) hold(ctx context.Context, r *Reply, began time.Time) {
 	delay := t.chain.settings.AuthFailureDelay
 	switch {
 	case r.OK:
-		t.a.penalties.succeeded(addr)
+		if !t.noPenalty {
+			t.a.penalties.succeeded(addr)
+		}
 		sleep(ctx, time.Until(t.delayUntil))
 		return
 	case r.NoDelay:
 		return
 	case r.Code == CodeTempFail:
 		delay /= 2
-	default:
+	case !t.noPenalty:
 		t.a.penalties.failed(addr, t.req.User, string(t.password))
 	}
 	// Counted from the client's message on, so that a slow hash and a fast "no such user" are

@@ -44,12 +44,12 @@ var mechanismTable = map[string]mechanismKind{
 	},
 	"EXTERNAL":      {need: needVerify, start: func() mechanism { return external{} }},
 	"ANONYMOUS":     {Mechanism: Mechanism{Anonymous: true}, start: func() mechanism { return anonymous{} }},
-	"CRAM-MD5":      {need: needCredentials, serverFirst: true, start: func() mechanism { return &cramMD5{} }},
-	"DIGEST-MD5":    {need: needCredentials, serverFirst: true, start: func() mechanism { return &digestMD5{} }},
-	"SCRAM-SHA-1":   {need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-1"} }},
-	"SCRAM-SHA-256": {need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-256"} }},
+	"CRAM-MD5":      {Mechanism: Mechanism{Dictionary: true, Active: true}, need: needCredentials, serverFirst: true, start: func() mechanism { return &cramMD5{} }},
+	"DIGEST-MD5":    {Mechanism: Mechanism{Dictionary: true, Active: true, Mutual: true}, need: needCredentials, serverFirst: true, start: func() mechanism { return &digestMD5{} }},
+	"SCRAM-SHA-1":   {Mechanism: Mechanism{Mutual: true}, need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-1"} }},
+	"SCRAM-SHA-256": {Mechanism: Mechanism{Mutual: true}, need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-256"} }},
 	"APOP": {
-		Mechanism: Mechanism{Private: true}, need: needCredentials, nul: true,
+		Mechanism: Mechanism{Private: true, Dictionary: true, Active: true}, need: needCredentials, nul: true,
 		start: func() mechanism { return apop{} },
 	},
 }

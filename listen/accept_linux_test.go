@@ -15,7 +15,7 @@ import (
 func TestDescriptorsRunOut(t *testing.T) {
 	rec := &recorder{heard: make(chan struct{}, 1)}
 	served := make(chan struct{}, 4)
-	s := NewSet(func(nc *net.TCPConn, _ Spec) { _ = nc.Close(); served <- struct{}{} }, rec)
+	s := NewSet(func(nc net.Conn, _ Spec) { _ = nc.Close(); served <- struct{}{} }, rec)
 	defer s.Close()
 	addr := free(t, "127.0.0.1")
 	commit(t, s, Spec{Addr: addr, Protocol: "imap"})

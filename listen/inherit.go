@@ -5,13 +5,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"dproxy/event"
 )
 
-// Inherit takes over listening TCP sockets that a service manager or the process before this one has bound (the LISTEN_FDS
+// Inherit takes over listening sockets that a service manager or the process before this one has bound (the LISTEN_FDS
 // convention of sd_listen_fds(3)). Prepare uses them instead of binding, whatever their names say: what counts is the
-// address. It closes the files; a descriptor that is no listening TCP socket is an error.
+// address or path. It closes the files; a descriptor that is no listening socket is an error. The file of an inherited socket
+// is its maker's: it is not removed at the end.
 func (s *Set) Inherit(files []*os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,13 +24,16 @@ func (s *Set) Inherit(files []*os.File) error {
 		if err != nil {
 			return fmt.Errorf("inherited socket %s: %s", name, errno(err))
 		}
-		tcp, ok := l.(*net.TCPListener)
-		if !ok {
+		switch addr := l.Addr().(type) {
+		case *net.TCPAddr:
+			ap := addr.AddrPort()
+			s.inherited[Spec{Addr: netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())}.key()] = l
+		case *net.UnixAddr:
+			s.inherited[addr.Name] = l
+		default:
 			_ = l.Close()
-			return fmt.Errorf("inherited socket %s is no TCP socket", name)
+			return fmt.Errorf("inherited socket %s is of no kind that is listened on", name)
 		}
-		addr := tcp.Addr().(*net.TCPAddr).AddrPort()
-		s.inherited[netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())] = tcp
 	}
 	return nil
 }
@@ -54,12 +59,12 @@ func (s *Set) Descriptors(use func(fds []uintptr) error) error {
 	defer s.mu.Unlock()
 	var fds []uintptr
 	for _, l := range s.open {
-		raw, err := l.SyscallConn()
+		raw, err := l.Listener.(syscall.Conn).SyscallConn() // TCP and unix listeners have one
 		if err == nil {
 			err = raw.Control(func(fd uintptr) { fds = append(fds, fd) })
 		}
 		if err != nil {
-			return fmt.Errorf("listener %s: %w", l.current().Addr, err)
+			return fmt.Errorf("listener %s: %w", l.current().key(), err)
 		}
 	}
 	return use(fds)

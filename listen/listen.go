@@ -19,15 +19,33 @@ import (
 	"dproxy/event"
 )
 
-// Spec is one address to listen on.
+// Spec is one address or path to listen on.
 type Spec struct {
 	Addr     netip.AddrPort
-	Protocol string // imap, pop3, ...
+	Protocol string // imap, pop3, ...; auth for the sockets of service auth
 	Name     string // the inet_listener's name
 	SSL      bool   // TLS from the start
 	HAProxy  bool   // a PROXY header comes first
 	// ReusePort lets several processes listen on the address (SO_REUSEPORT).
 	ReusePort bool
+	// Unix is the listener in the file system; nil with an Addr.
+	Unix *Unix
+}
+
+// key tells sockets apart: two Specs with one key are the same socket.
+func (s Spec) key() string {
+	if s.Unix != nil {
+		return s.Unix.Path
+	}
+	return s.Addr.String()
+}
+
+// service is the service that a line about the socket comes from.
+func (s Spec) service() string {
+	if s.Protocol == authService {
+		return authService
+	}
+	return event.LoginSource(s.Protocol)
 }
 
 // Specs lists the sockets that a configuration asks for: the inet_listeners of the login services
@@ -48,24 +66,36 @@ func Specs(c *conf.Config, serves func(protocol string) bool) ([]Spec, error) {
 			if l.Port == 0 || l.SSL && set.SSL == "no" {
 				continue
 			}
-			hosts := l.Address
-			if len(hosts) == 0 {
-				hosts = strings.FieldsFunc(set.Listen, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+			addrs, err := inetAddresses(l, set.Listen)
+			if err != nil {
+				return nil, err
 			}
-			for _, h := range hosts {
-				addrs, err := resolve(h)
-				if err != nil {
-					return nil, &conf.Error{Position: l.Position, Text: fmt.Sprintf("listen: %s; check listen and the listener's address", err)}
+			for _, ap := range addrs {
+				if have[ap] {
+					continue
 				}
-				for _, a := range addrs {
-					ap := netip.AddrPortFrom(a, l.Port)
-					if have[ap] {
-						continue
-					}
-					have[ap] = true
-					out = append(out, Spec{ap, protocol, l.Name, l.SSL, l.HAProxy, l.ReusePort})
-				}
+				have[ap] = true
+				out = append(out, Spec{Addr: ap, Protocol: protocol, Name: l.Name, SSL: l.SSL, HAProxy: l.HAProxy, ReusePort: l.ReusePort})
 			}
+		}
+	}
+	return out, nil
+}
+
+// inetAddresses are those of an inet_listener: its own or those of the listen setting.
+func inetAddresses(l conf.InetListener, listen string) ([]netip.AddrPort, error) {
+	hosts := l.Address
+	if len(hosts) == 0 {
+		hosts = strings.FieldsFunc(listen, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+	}
+	var out []netip.AddrPort
+	for _, h := range hosts {
+		addrs, err := resolve(h)
+		if err != nil {
+			return nil, &conf.Error{Position: l.Position, Text: fmt.Sprintf("listen: %s; check listen and the listener's address", err)}
+		}
+		for _, a := range addrs {
+			out = append(out, netip.AddrPortFrom(a, l.Port))
 		}
 	}
 	return out, nil
@@ -94,8 +124,9 @@ func resolve(host string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// Handler serves one accepted connection. It is called on the connection's own goroutine.
-type Handler func(nc *net.TCPConn, spec Spec)
+// Handler serves one accepted connection, a *net.TCPConn or a *net.UnixConn. It is called on the
+// connection's own goroutine.
+type Handler func(nc net.Conn, spec Spec)
 
 // Set is the open listeners of a process.
 type Set struct {
@@ -103,14 +134,14 @@ type Set struct {
 	events event.Sink
 
 	mu        sync.Mutex
-	open      map[netip.AddrPort]*listener
-	inherited map[netip.AddrPort]*net.TCPListener
-	wg        sync.WaitGroup // accept loops
-	served    sync.WaitGroup // calls of handle
+	open      map[string]*listener    // by Spec.key
+	inherited map[string]net.Listener // by Spec.key
+	wg        sync.WaitGroup          // accept loops
+	served    sync.WaitGroup          // calls of handle
 }
 
 type listener struct {
-	*net.TCPListener
+	net.Listener
 	mu     sync.Mutex
 	spec   Spec
 	closed chan struct{} // wakes an accept loop that pauses
@@ -119,54 +150,63 @@ type listener struct {
 func (l *listener) close() {
 	close(l.closed)
 	_ = l.Close()
+	if u := l.current().Unix; u != nil {
+		u.remove()
+	}
 }
 
 // NewSet returns an empty Set that serves connections with h.
 func NewSet(h Handler, events event.Sink) *Set {
-	return &Set{handle: h, events: events, open: map[netip.AddrPort]*listener{}, inherited: map[netip.AddrPort]*net.TCPListener{}}
+	return &Set{handle: h, events: events, open: map[string]*listener{}, inherited: map[string]net.Listener{}}
 }
 
 // Change is a prepared switch to another list of sockets.
 type Change struct {
 	set   *Set
 	specs []Spec
-	fresh map[netip.AddrPort]*net.TCPListener
+	fresh map[string]net.Listener
 }
 
 // Prepare binds what specs has and the Set has not. Nothing changes until Commit; on an error
 // nothing stays bound. An IPv6 wildcard on a host without IPv6 is skipped with a warning.
 func (s *Set) Prepare(specs []Spec) (*Change, error) {
-	c := &Change{set: s, fresh: map[netip.AddrPort]*net.TCPListener{}}
+	c := &Change{set: s, fresh: map[string]net.Listener{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, spec := range specs {
-		if s.open[spec.Addr] != nil {
+		if s.open[spec.key()] != nil {
 			c.specs = append(c.specs, spec)
 			continue
 		}
-		if s.inherited[spec.Addr] != nil {
+		if s.inherited[spec.key()] != nil {
 			c.specs = append(c.specs, spec)
 			continue
 		}
-		l, err := bind(spec)
+		l, err := bind(&spec)
 		if err != nil {
+			if spec.Unix != nil && spec.Unix.Optional {
+				s.events.Emit(event.Notice{Level: event.Warning, Source: "master", Text: spec.failure(err) + "; going on without it"})
+				continue
+			}
 			if spec.Addr.Addr() == netip.IPv6Unspecified() && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 				s.events.Emit(event.Notice{Level: event.Warning, Source: "master", Text: fmt.Sprintf("no IPv6 on this host: not listening on %s", spec.Addr)})
 				continue
 			}
 			c.Abort()
-			return nil, fmt.Errorf("service(%s): listen(%s, %d) failed: %s%s", event.LoginSource(spec.Protocol), shownAddr(spec.Addr.Addr()), spec.Addr.Port(), errno(err), s.holder(spec.Addr))
+			return nil, errors.New(spec.failure(err) + s.holder(spec))
 		}
-		c.fresh[spec.Addr] = l
+		c.fresh[spec.key()] = l
 		c.specs = append(c.specs, spec)
 	}
 	return c, nil
 }
 
 // holder says when it is this process itself that holds a port, under another address.
-func (s *Set) holder(want netip.AddrPort) string {
-	for have := range s.open {
-		if have.Port() == want.Port() && have.Addr().Is4() == want.Addr().Is4() && (have.Addr().IsUnspecified() || want.Addr().IsUnspecified()) {
+func (s *Set) holder(spec Spec) string {
+	want := spec.Addr
+	for _, l := range s.open {
+		have := l.current().Addr
+		if spec.Unix == nil && have.IsValid() && have.Port() == want.Port() && have.Addr().Is4() == want.Addr().Is4() && (have.Addr().IsUnspecified() || want.Addr().IsUnspecified()) {
 			return "; this process listens on " + shownAddr(have.Addr()) + " with the same port: restart it to change between one address and all"
 		}
 	}
@@ -183,8 +223,15 @@ func shownAddr(a netip.Addr) string {
 
 // Abort closes what Prepare bound.
 func (c *Change) Abort() {
-	for _, l := range c.fresh {
+	for _, spec := range c.specs {
+		l := c.fresh[spec.key()]
+		if l == nil {
+			continue
+		}
 		_ = l.Close()
+		if spec.Unix != nil {
+			spec.Unix.remove()
+		}
 	}
 }
 
@@ -194,28 +241,29 @@ func (c *Change) Commit() {
 	s := c.set
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keep := map[netip.AddrPort]bool{}
+	keep := map[string]bool{}
 	for _, spec := range c.specs {
-		keep[spec.Addr] = true
-		if l := s.open[spec.Addr]; l != nil {
-			l.mu.Lock()
-			l.spec = spec
-			l.mu.Unlock()
+		key := spec.key()
+		keep[key] = true
+		if l := s.open[key]; l != nil {
+			if err := l.change(spec); err != nil {
+				s.events.Emit(event.Notice{Level: event.Error, Source: "master", Text: spec.failure(err)})
+			}
 			continue
 		}
-		socket := c.fresh[spec.Addr]
+		socket := c.fresh[key]
 		if socket == nil {
-			socket = s.inherited[spec.Addr]
-			delete(s.inherited, spec.Addr)
+			socket = s.inherited[key]
+			delete(s.inherited, key)
 		}
-		l := &listener{TCPListener: socket, spec: spec, closed: make(chan struct{})}
-		s.open[spec.Addr] = l
+		l := &listener{Listener: socket, spec: spec, closed: make(chan struct{})}
+		s.open[key] = l
 		s.wg.Add(1)
 		go s.accept(l)
 	}
-	for addr, l := range s.open {
-		if !keep[addr] {
-			delete(s.open, addr)
+	for key, l := range s.open {
+		if !keep[key] {
+			delete(s.open, key)
 			l.close()
 		}
 	}
@@ -224,12 +272,25 @@ func (c *Change) Commit() {
 // Close stops accepting and returns when every accept loop has ended.
 func (s *Set) Close() {
 	s.mu.Lock()
-	for addr, l := range s.open {
-		delete(s.open, addr)
+	for key, l := range s.open {
+		delete(s.open, key)
 		l.close()
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
+}
+
+// Leave stops accepting as Close does and leaves the files of sockets where they are: another process
+// serves them now.
+func (s *Set) Leave() {
+	s.mu.Lock()
+	for _, l := range s.open {
+		if u := l.current().Unix; u != nil {
+			u.made = nil
+		}
+	}
+	s.mu.Unlock()
+	s.Close()
 }
 
 // Wait returns when every connection that was accepted has been served. Close comes before it.
@@ -246,7 +307,7 @@ func (s *Set) accept(l *listener) {
 	pause := firstPause
 	var said time.Time
 	for {
-		nc, err := l.AcceptTCP()
+		nc, err := l.Accept()
 		if err == nil {
 			pause = firstPause
 			s.served.Go(func() { s.handle(nc, l.current()) })
@@ -257,7 +318,7 @@ func (s *Set) accept(l *listener) {
 		}
 		if time.Since(said) > time.Second {
 			said = time.Now()
-			s.events.Emit(event.Notice{Level: event.Error, Source: event.LoginSource(l.current().Protocol), Text: acceptFailure(err)})
+			s.events.Emit(event.Notice{Level: event.Error, Source: l.current().service(), Text: acceptFailure(err)})
 		}
 		select {
 		case <-time.After(pause):
@@ -283,7 +344,10 @@ func (l *listener) current() Spec {
 	return l.spec
 }
 
-func bind(spec Spec) (*net.TCPListener, error) {
+func bind(spec *Spec) (net.Listener, error) {
+	if spec.Unix != nil {
+		return spec.Unix.listen()
+	}
 	network := "tcp4"
 	if spec.Addr.Addr().Is6() {
 		network = "tcp6" // Go sets IPV6_V6ONLY for it, so that * and :: can both be listened on
@@ -294,11 +358,15 @@ func bind(spec Spec) (*net.TCPListener, error) {
 		lc.Control = reusePort
 	}
 	// Binding an address does not wait for anything, so there is nothing to cancel.
-	l, err := lc.Listen(context.Background(), network, spec.Addr.String())
-	if err != nil {
-		return nil, err
+	return lc.Listen(context.Background(), network, spec.Addr.String())
+}
+
+// failure words an error of binding the socket.
+func (s Spec) failure(err error) string {
+	if s.Unix != nil {
+		return fmt.Sprintf("service(%s): %s", s.service(), err)
 	}
-	return l.(*net.TCPListener), nil
+	return fmt.Sprintf("service(%s): listen(%s, %d) failed: %s", s.service(), shownAddr(s.Addr.Addr()), s.Addr.Port(), errno(err))
 }
 
 // errno is the system's text for an error, without Go's decoration.

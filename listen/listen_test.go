@@ -106,7 +106,7 @@ func TestSpecs(t *testing.T) {
 }
 
 // echo answers each connection with the name of its listener.
-func echo(nc *net.TCPConn, spec Spec) {
+func echo(nc net.Conn, spec Spec) {
 	_, _ = fmt.Fprintf(nc, "%s", spec.Name)
 	_ = nc.Close()
 }
@@ -225,8 +225,8 @@ func TestBothWildcardsCanBeBound(t *testing.T) {
 }
 
 func TestAcceptedConnectionsOutliveTheListener(t *testing.T) {
-	got := make(chan *net.TCPConn, 1)
-	s := NewSet(func(nc *net.TCPConn, _ Spec) { got <- nc }, event.Discard{})
+	got := make(chan net.Conn, 1)
+	s := NewSet(func(nc net.Conn, _ Spec) { got <- nc }, event.Discard{})
 	one := free(t, "127.0.0.1")
 	commit(t, s, Spec{Addr: one})
 	nc, err := net.Dial("tcp", one.String())

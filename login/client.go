@@ -159,6 +159,20 @@ func (s *Server) current() *Snapshot {
 	}
 }
 
+// Authenticator returns the one of the configuration in use, and what lets it go again. It is nil when
+// there is none.
+func (s *Server) Authenticator() (*auth.Authenticator, func()) {
+	snap := s.current()
+	if snap == nil {
+		return nil, nil
+	}
+	if room, ok := snap.auth.(authRoom); ok {
+		return room.Authenticator, snap.release
+	}
+	snap.release()
+	return nil, nil
+}
+
 func addrOf(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {

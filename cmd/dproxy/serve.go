@@ -17,6 +17,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"dproxy/auth"
+	"dproxy/auth/socket"
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/listen"
@@ -34,6 +35,7 @@ type app struct {
 	registry  *session.Registry
 	relay     *relay.Engine
 	server    *login.Server
+	mailers   *socket.Server // Postfix and Exim, who ask on the sockets of service auth
 	sockets   *listen.Set
 }
 
@@ -92,7 +94,8 @@ func newApp(path string, log *event.Log) *app {
 	a.server = login.NewServer(login.Options{
 		Protocols: a.protocols, Events: log, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
 	})
-	a.sockets = listen.NewSet(a.server.Serve, log)
+	a.mailers = newMailers(a.server, log)
+	a.sockets = listen.NewSet(a.connected, log)
 	return a
 }
 
@@ -136,7 +139,7 @@ func (a *app) use(c *conf.Config, first bool) error {
 	if err != nil {
 		return err
 	}
-	specs, err := listen.Specs(c, func(protocol string) bool { _, ok := a.protocols[protocol]; return ok })
+	specs, err := a.specs(c)
 	if err == nil {
 		var change *listen.Change
 		if change, err = a.sockets.Prepare(specs); err == nil {
@@ -144,6 +147,7 @@ func (a *app) use(c *conf.Config, first bool) error {
 			a.server.Use(snapshot)
 			a.registry.SetLimits(limits())
 			change.Commit()
+			a.mailers.Renew(clientLimit(c))
 			if authErr != nil {
 				a.log.Emit(event.Notice{Level: event.Fatal, Source: "auth", Text: authErr.Error()})
 			}
@@ -233,6 +237,7 @@ const stopGrace = 8 * time.Second
 func (a *app) stop(signals <-chan os.Signal) {
 	s := a.config.Settings(conf.Filter{})
 	a.sockets.Close()
+	a.mailers.Close()
 	if !s.ShutdownClients {
 		a.registry.Stop(false)
 		release(s.BaseDir) // a successor may start

@@ -106,7 +106,9 @@ func startSuccessor(self, path string, sockets []uintptr, ready, stderr *os.File
 func (a *app) retire(signals <-chan os.Signal) {
 	preLogin, relayed := a.registry.Counts()
 	a.say(event.Info, fmt.Sprintf("upgraded: the new process accepts connections; %d sessions and %d logins go on in this one", relayed, preLogin))
-	a.sockets.Close()
+	a.sockets.Leave()
+	a.mailers.Retire() // mail servers connect to the new process as soon as they have their answers
+	defer a.mailers.Close()
 	if !a.outlive(signals) {
 		a.cut()
 	}
