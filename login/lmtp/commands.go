@@ -33,7 +33,9 @@ func (f *front) lhlo(args string) error {
 		return f.reply(501, "", "Missing hostname")
 	}
 	f.reset()
-	f.helo, _, _ = strings.Cut(args, " ")
+	if f.helo, _, _ = strings.Cut(args, " "); !isHelo(f.helo) {
+		f.helo = "" // not handed on
+	}
 	f.greeted, f.bad = true, 0
 	lines := []string{f.c.Terms().Hostname, "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING"}
 	if f.c.Terms().OfferTLS && !f.c.TLS() {

@@ -107,8 +107,8 @@ func (s *stated) take(name, value string) (kept, ok bool) {
 		s.helo, ok = value, isHelo(value)
 		return true, ok
 	case "PROTO":
-		s.proto, ok = strings.ToUpper(value), value != "" && isKeyword(value)
-		return true, ok
+		s.proto = strings.ToUpper(value)
+		return true, s.proto == "SMTP" || s.proto == "ESMTP" || s.proto == "LMTP"
 	case "LOGIN":
 		s.login = value
 		return true, value != ""

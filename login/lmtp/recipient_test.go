@@ -187,6 +187,13 @@ func TestIdentity(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a name that is none is not handed on", func(t *testing.T) {
+		c := r.connect(t, "")
+		c.play(hello, "C: LHLO a\tb", "S: 250-.*", "S: 250-.*", "S: 250-.*", "S: 250-.*", "S: 250 .*", "C: MAIL FROM:<a@x>", "S: 250 .*", "C: RCPT TO:<u@x>", "S: 250 .*")
+		if got := said(); !strings.HasPrefix(got, "XCLIENT PROTO=LMTP ") {
+			t.Errorf("the backend heard %q", got)
+		}
+	})
 	t.Run("no hop left refuses", func(t *testing.T) {
 		c := r.connect(t, "127.0.0.5")
 		c.play(hello, "C: XCLIENT TTL=0", hello, "C: MAIL FROM:<a@x>", "S: 250 .*", "C: RCPT TO:<u@x>", `S: 554 5.4.6 <u@x> Proxying appears to be looping \(TTL=0\)`)
@@ -204,6 +211,7 @@ func TestIdentity(t *testing.T) {
 		{"a port too high", "127.0.0.5", "XCLIENT PORT=99999", "501 5.5.4 Invalid PORT parameter"},
 		{"a negative hop count", "127.0.0.5", "XCLIENT TTL=-1", "501 5.5.4 Invalid TTL parameter"},
 		{"a line's end in HELO", "127.0.0.5", "XCLIENT HELO=a+0D+0Ab", "501 5.5.4 Invalid HELO parameter"},
+		{"a protocol that is none of mail", "127.0.0.5", "XCLIENT PROTO=HTTP", "501 5.5.4 Invalid PROTO parameter"},
 		{"a bare equals sign", "127.0.0.5", "XCLIENT ADDR==", "501 5.5.4 Invalid parameter: Unexpected character in parameter value"},
 	} {
 		t.Run(tt.name+" is refused", func(t *testing.T) {

@@ -37,6 +37,8 @@ func TestEndToEndAttack(t *testing.T) {
 			{"pipelining", testPipelining},
 			{"identity", testIdentity},
 			{"hop counts and XCLIENT", testHops},
+			{"XCLIENT of all", testForwarding},
+			{"smuggling", testSmuggling},
 			{"PROXY headers", testProxyHeaders},
 			{"certificate names of balancers", testProxyCertificates},
 			{"slow and absent clients", testSlowClients},
