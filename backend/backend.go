@@ -12,7 +12,6 @@ package backend
 
 import (
 	"net/netip"
-	"time"
 
 	"dproxy/event"
 	"dproxy/route"
@@ -118,9 +117,8 @@ type Identity struct {
 	// Hostname is what this host calls itself in EHLO and LHLO. Helo is the client's EHLO or LHLO
 	// argument, "" when there was none, and Proto its protocol in XCLIENT's words: SMTP, ESMTP or LMTP.
 	Hostname, Helo, Proto string
-	// Login and Timeout are what a trusted client of LMTP said in XCLIENT's fields of these names.
-	Login   string
-	Timeout time.Duration
+	// Login is what a trusted client of LMTP said in XCLIENT's field of this name.
+	Login string
 	// Of the client's TLS connection, "" without one: the version as in TLSv1.3, the cipher, and the
 	// server name it asked for.
 	TLSVersion, TLSCipher, ServerName string

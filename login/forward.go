@@ -86,7 +86,7 @@ func forwardAddr(to *netip.AddrPort, value string) bool {
 
 func forwardPort(to *netip.AddrPort, value string) bool {
 	n, err := strconv.ParseUint(value, 10, 16)
-	if err != nil {
+	if err != nil || n == 0 {
 		return false
 	}
 	*to = netip.AddrPortFrom(to.Addr(), uint16(n))

@@ -131,6 +131,17 @@ func Xtext(s string) string {
 // ErrXtext reports a value that is no xtext.
 var ErrXtext = errors.New("Invalid character in xtext")
 
+// xtextError is an ErrXtext in Dovecot's words.
+type xtextError string
+
+func (e xtextError) Error() string   { return string(e) }
+func (e xtextError) Is(t error) bool { return t == ErrXtext }
+
+const (
+	errHexchar = xtextError("Invalid hexchar after '+' in xtext")
+	errNUL     = xtextError("Encountered NUL character in xtext")
+)
+
 // DecodeXtext undoes Xtext. Lower case hexadecimal digits are no xtext (RFC 3461).
 func DecodeXtext(s string) (string, error) {
 	var b strings.Builder
@@ -138,12 +149,15 @@ func DecodeXtext(s string) (string, error) {
 		switch c := s[i]; {
 		case c == '+':
 			if i+2 >= len(s) {
-				return "", ErrXtext
+				return "", errHexchar
 			}
 			hi, ok1 := hexDigit(s[i+1])
 			lo, ok2 := hexDigit(s[i+2])
-			if !ok1 || !ok2 {
-				return "", ErrXtext
+			switch {
+			case !ok1 || !ok2:
+				return "", errHexchar
+			case hi|lo == 0:
+				return "", errNUL
 			}
 			b.WriteByte(hi<<4 | lo)
 			i += 2

@@ -41,7 +41,7 @@ type SMTPParam struct {
 	Set         bool   // there was a value, even an empty one
 }
 
-// SMTPParams reads "NAME=value NAME ...". fault is Dovecot's word for what is wrong with them.
+// SMTPParams reads "NAME=value NAME ..." with single blanks. fault is Dovecot's word for what is wrong with them.
 func SMTPParams(s string) (out []SMTPParam, fault string) {
 	if s == "" {
 		return nil, ""
@@ -51,7 +51,7 @@ func SMTPParams(s string) (out []SMTPParam, fault string) {
 		switch {
 		case word == "":
 			return nil, "Parameter is empty"
-		case !isSMTPKeyword(name):
+		case !IsSMTPKeyword(name):
 			return nil, "Unexpected character in parameter keyword"
 		case !isSMTPValue(value):
 			return nil, "Unexpected character in parameter value"
@@ -61,7 +61,8 @@ func SMTPParams(s string) (out []SMTPParam, fault string) {
 	return out, ""
 }
 
-func isSMTPKeyword(s string) bool {
+// IsSMTPKeyword tells whether s can be the name of a parameter.
+func IsSMTPKeyword(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if !isAlnum(s[i]) && (s[i] != '-' || i == 0) {
 			return false

@@ -206,7 +206,7 @@ func (d *dialogue) reply(line string) error {
 
 func (d *dialogue) startTLS(line, rest string) error {
 	d.answered(sentStartTLS, "starttls")
-	if !strings.HasPrefix(rest, "OK ") && rest != "OK" {
+	if !strings.HasPrefix(rest, "OK ") {
 		// Dovecot shows what follows five bytes.
 		return &backend.Error{Kind: backend.Remote, Text: "STARTTLS failed: " + backend.Excerpt(line[min(len("S OK "), len(line)):])}
 	}
@@ -259,7 +259,7 @@ func (d *dialogue) result(rest string) (backend.Welcome, error) {
 		return backend.Welcome{}, premature()
 	}
 	d.answered(sentLogin, "login")
-	if text, ok := strings.CutPrefix(rest, "OK"); ok && (text == "" || text[0] == ' ') {
+	if strings.HasPrefix(rest, "OK ") { // Dovecot takes a bare OK for a refusal
 		return backend.Welcome{Line: rest, Capability: d.capabilities}, nil
 	}
 	e := &backend.Error{Kind: backend.Auth, Text: rest}

@@ -52,8 +52,8 @@ func TestLogin(t *testing.T) {
 			nil, "OK Logged in caps=IMAP4rev1 ID XFAKE", nil, nil,
 		},
 		{
-			"a backend without ID is told nothing", lines("S: * OK [CAPABILITY IMAP4rev1] x", login, "S: L OK", "EOF"),
-			nil, "OK caps=IMAP4rev1", nil, nil,
+			"a backend without ID is told nothing", lines("S: * OK [CAPABILITY IMAP4rev1] x", login, "S: L OK x", "EOF"),
+			nil, "OK x caps=IMAP4rev1", nil, nil,
 		},
 		{
 			"proxy_not_trusted tells nothing", lines(caps, login, "S: L OK x", "EOF"),
@@ -68,28 +68,28 @@ func TestLogin(t *testing.T) {
 			set(func(t *route.Target) { t.NoPipelining = true }), "OK x", nil, nil,
 		},
 		{
-			"special characters are quoted, never an atom", lines("S: * OK [CAPABILITY IMAP4rev1] x", `C: L LOGIN "bob@backend" "sec\\"ret\\\\x"`, "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.User, t.Password = "bob@backend", `sec"ret\x` }), "OK caps=IMAP4rev1", nil, nil,
+			"special characters are quoted, never an atom", lines("S: * OK [CAPABILITY IMAP4rev1] x", `C: L LOGIN "bob@backend" "sec\\"ret\\\\x"`, "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.User, t.Password = "bob@backend", `sec"ret\x` }), "OK x caps=IMAP4rev1", nil, nil,
 		},
 		{
-			"8-bit text is a literal that is not waited for", lines("S: * OK [CAPABILITY IMAP4rev1] x", `C: L LOGIN "u1" \{3\}`, "C: p\xc3\xa4", "S: + OK", "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.Password = "p\xc3\xa4" }), "OK caps=IMAP4rev1", nil, nil,
+			"8-bit text is a literal that is not waited for", lines("S: * OK [CAPABILITY IMAP4rev1] x", `C: L LOGIN "u1" \{3\}`, "C: p\xc3\xa4", "S: + OK", "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.Password = "p\xc3\xa4" }), "OK x caps=IMAP4rev1", nil, nil,
 		},
 		{
-			"a master logs in by SASL", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR] x", "C: L AUTHENTICATE PLAIN dTEAYWRtAG1wdw==", "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.Master, t.Mech, t.Password = "adm", "PLAIN", "mpw" }), "OK caps=IMAP4rev1 SASL-IR", nil, nil,
+			"a master logs in by SASL", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR] x", "C: L AUTHENTICATE PLAIN dTEAYWRtAG1wdw==", "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.Master, t.Mech, t.Password = "adm", "PLAIN", "mpw" }), "OK x caps=IMAP4rev1 SASL-IR", nil, nil,
 		},
 		{
-			"without SASL-IR the response is asked for", lines("S: * OK [CAPABILITY IMAP4rev1] x", "C: L AUTHENTICATE PLAIN", "S: + ", "C: dTEAdTEAc2VjcmV0", "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.Mech = "PLAIN" }), "OK caps=IMAP4rev1", nil, nil,
+			"without SASL-IR the response is asked for", lines("S: * OK [CAPABILITY IMAP4rev1] x", "C: L AUTHENTICATE PLAIN", "S: + ", "C: dTEAdTEAc2VjcmV0", "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.Mech = "PLAIN" }), "OK x caps=IMAP4rev1", nil, nil,
 		},
 		{
-			"LOGIN has an empty initial response", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR] x", "C: L AUTHENTICATE LOGIN =", "S: + VXNlcm5hbWU6", "C: YWRt", "S: + UGFzc3dvcmQ6", "C: c2VjcmV0", "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.Master, t.Mech = "adm", "LOGIN" }), "OK caps=IMAP4rev1 SASL-IR", nil, nil,
+			"LOGIN has an empty initial response", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR] x", "C: L AUTHENTICATE LOGIN =", "S: + VXNlcm5hbWU6", "C: YWRt", "S: + UGFzc3dvcmQ6", "C: c2VjcmV0", "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.Master, t.Mech = "adm", "LOGIN" }), "OK x caps=IMAP4rev1 SASL-IR", nil, nil,
 		},
 		{
-			"LOGINDISABLED does not concern AUTHENTICATE", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR LOGINDISABLED] x", "C: L AUTHENTICATE PLAIN .*", "S: L OK", "EOF"),
-			set(func(t *route.Target) { t.Mech = "PLAIN" }), "OK caps=IMAP4rev1 SASL-IR LOGINDISABLED", nil, nil,
+			"LOGINDISABLED does not concern AUTHENTICATE", lines("S: * OK [CAPABILITY IMAP4rev1 SASL-IR LOGINDISABLED] x", "C: L AUTHENTICATE PLAIN .*", "S: L OK x", "EOF"),
+			set(func(t *route.Target) { t.Mech = "PLAIN" }), "OK x caps=IMAP4rev1 SASL-IR LOGINDISABLED", nil, nil,
 		},
 		{
 			"STARTTLS: ID goes in clear, LOGINDISABLED is overcome", lines("S: * OK [CAPABILITY IMAP4rev1 ID STARTTLS LOGINDISABLED] x", "C: I ID .*", "C: S STARTTLS", "S: * 1 EXISTS", "S: * CAPABILITY FORGED", "S: I OK ID done", "S: S OK begin", "TLS good", login, "S: * hello", "S: L OK x", "EOF"),
@@ -119,7 +119,7 @@ func TestLogin(t *testing.T) {
 			nil, "connect: Disconnected by server: Connection closed (state=login/id, duration=0s)", nil, nil,
 		},
 		{
-			"the state within a refused TLS handshake", lines("S: * OK [CAPABILITY IMAP4rev1 STARTTLS] x", "C: S STARTTLS", "S: S OK", "N: 5", "RESET"),
+			"the state within a refused TLS handshake", lines("S: * OK [CAPABILITY IMAP4rev1 STARTTLS] x", "C: S STARTTLS", "S: S OK x", "N: 5", "RESET"),
 			set(func(t *route.Target) { t.TLS = route.StartTLS }), "connect: Disconnected by server: Connection closed: read(size=0) failed: Connection reset by peer (state=login/starttls, duration=0s)", nil, nil,
 		},
 		{"a POP3 greeting", lines("S: +OK B1 ready.", "EOF"), nil, "protocol: Invalid banner: +OK B1 ready.", nil, nil},
@@ -147,11 +147,11 @@ func TestLogin(t *testing.T) {
 			set(func(t *route.Target) { t.TLS = route.StartTLS }), "protocol: Tagged reply to a login that was not sent", nil, nil,
 		},
 		{
-			"clear text behind the consent to TLS", lines(caps, id, "C: S STARTTLS", `R: "S OK\r\nL OK forged\r\n"`, "EOF"),
+			"clear text behind the consent to TLS", lines(caps, id, "C: S STARTTLS", `R: "S OK x\r\nL OK forged\r\n"`, "EOF"),
 			set(func(t *route.Target) { t.TLS = route.StartTLS }), "protocol: Tagged reply to a login that was not sent", nil, nil,
 		},
 		{
-			"other clear text behind the consent to TLS", lines(caps, id, "C: S STARTTLS", `R: "S OK\r\n* forged\r\n"`, "EOF"),
+			"other clear text behind the consent to TLS", lines(caps, id, "C: S STARTTLS", `R: "S OK x\r\n* forged\r\n"`, "EOF"),
 			set(func(t *route.Target) { t.TLS = route.StartTLS }), "protocol: Plaintext data after the STARTTLS reply", nil, nil,
 		},
 		{
@@ -263,7 +263,7 @@ func FuzzClientID(f *testing.F) {
 func FuzzReplies(f *testing.F) {
 	for _, s := range []string{
 		"* OK [CAPABILITY IMAP4rev1 SASL-IR ID] x\r\nI OK\r\nL OK y\r\n", "* OK x\r\n* CAPABILITY A\r\nC OK\r\nL NO [UNAVAILABLE] z\r\n",
-		"* OK [CAPABILITY\r\n+ \r\n", "* OK [CAPABILITY X STARTTLS] x\r\nS OK\r\n", "\x00\r\n", "* OK {5}\r\n",
+		"* OK [CAPABILITY\r\n+ \r\n", "* OK [CAPABILITY X STARTTLS] x\r\nS OK x\r\n", "\x00\r\n", "* OK {5}\r\n",
 	} {
 		f.Add([]byte(s), true, true)
 	}

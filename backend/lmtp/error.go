@@ -41,10 +41,22 @@ type Error struct {
 	Reply wire.Reply // of a Refused
 
 	address string
+	dial    bool // there was no connection
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Text }
+
+// Verbose is the text for a client under lmtp_verbose_replies.
+func (e *Error) Verbose() string {
+	switch {
+	case e.dial:
+		return "Failed to connect to remote server"
+	case e.Kind == Lost:
+		return "Lost connection to remote server: " + e.Text
+	}
+	return e.Text
+}
 
 // LogText is the message after "lmtp-client: " of Dovecot's line.
 func (e *Error) LogText() string { return "conn " + e.address + " [1]: " + e.Text }
@@ -91,7 +103,7 @@ func dialError(err error, t route.Target) *Error {
 	if !errors.As(err, &be) {
 		return out
 	}
-	out.address = be.Target.Addr.String()
+	out.address, out.dial = be.Target.Addr.String(), be.Dial()
 	var errno syscall.Errno
 	var ne net.Error
 	cause := be.Unwrap()

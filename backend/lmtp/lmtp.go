@@ -50,7 +50,7 @@ func Dial(ctx context.Context, d *backend.Dialer, l *backend.Login, client backe
 	}
 	s := &Session{c: c, l: l, smtp: l.Target.Protocol == "smtp"}
 	if err := s.handshake(); err != nil {
-		_ = c.Close()
+		s.part()
 		if err.Kind == TimedOut {
 			err.Kind = Connect
 			err.Text = "SMTP handshake timed out after " + seconds(l.Target.Timeout)
@@ -163,9 +163,6 @@ func (s *Session) fields() []backend.XClientField {
 	if id.TTL > 0 {
 		add("TTL", strconv.Itoa(id.TTL-1))
 	}
-	if id.Timeout > 0 {
-		add("TIMEOUT", strconv.Itoa(int(id.Timeout/time.Second)))
-	}
 	if id.Remote.IsValid() {
 		addr := id.Remote.Addr().String()
 		if s.smtp && id.Remote.Addr().Is6() {
@@ -223,10 +220,20 @@ func (s *Session) reply() (wire.Reply, *Error) {
 
 // Quit ends the session. It waits a moment for the backend's goodbye.
 func (s *Session) Quit() {
-	if s.broken == nil {
-		if s.c.Limit(quitTime) == nil {
-			_, _ = s.command("QUIT")
-		}
+	if s.broken != nil {
+		s.part()
+		return
+	}
+	if s.c.Limit(quitTime) == nil {
+		_, _ = s.command("QUIT")
+	}
+	_ = s.c.Close()
+}
+
+// part closes a connection that is of no use any more, with a goodbye to a backend that may hear it.
+func (s *Session) part() {
+	if k := s.broken; k != nil && (k.Kind == Refused || k.Kind == BadReply) && s.c.Limit(quitTime) == nil {
+		_ = s.c.Send("QUIT\r\n")
 	}
 	_ = s.c.Close()
 }

@@ -79,9 +79,9 @@ func TestHandshake(t *testing.T) {
 		{"a greeting without text", lines("S: 220", lhlo, "S: 250", quit), nil, ""},
 		{
 			"XCLIENT, only what is listed, and LHLO again", lines(greet, "S: 250-b1", "S: 250 XCLIENT ADDR PORT TTL PROTO HELO SESSION LOGIN TIMEOUT",
-				`C: XCLIENT HELO=client\.example\.com PROTO=LMTP LOGIN=u9 SESSION=S\+2BD:P1 TTL=5 TIMEOUT=30 PORT=4711 ADDR=192\.0\.2\.7`, "S: 220 again", lhlo, "S: 250 b1", quit),
+				`C: XCLIENT HELO=client\.example\.com PROTO=LMTP LOGIN=u9 SESSION=S\+2BD:P1 TTL=5 PORT=4711 ADDR=192\.0\.2\.7`, "S: 220 again", lhlo, "S: 250 b1", quit),
 			func(l *backend.Login) {
-				l.Identity.Session, l.Identity.Login, l.Identity.Timeout = "S+D:P1", "u9", 30*time.Second
+				l.Identity.Session, l.Identity.Login = "S+D:P1", "u9"
 			}, "",
 		},
 		{"a refused XCLIENT does not matter", lines(greet, "S: 250-b1", "S: 250 XCLIENT TTL", "C: XCLIENT TTL=5", "S: 550 not you", lhlo, "S: 250 b1", quit), nil, ""},
@@ -99,14 +99,14 @@ func TestHandshake(t *testing.T) {
 		{"STARTTLS and LHLO again", lines(greet, "S: 250-b1", "S: 250 STARTTLS", "C: STARTTLS", "S: 220 go", "TLS good", lhlo, "S: 250 b1", quit), func(l *backend.Login) { l.Target.TLS = route.StartTLS }, ""},
 		{"implicit TLS", lines("TLS good", plain, quit), func(l *backend.Login) { l.Target.TLS = route.Implicit }, ""},
 		{"no STARTTLS where it is asked", lines(plain, "EOF"), func(l *backend.Login) { l.Target.TLS = route.StartTLS }, "(connect, Requested STARTTLS, but server doesn't support it)"},
-		{"STARTTLS refused", lines(greet, "S: 250-b1", "S: 250 STARTTLS", "C: STARTTLS", "S: 454 4.7.0 not now", "EOF"), func(l *backend.Login) { l.Target.TLS = route.StartTLS }, "(4.7.0 not now)"},
+		{"STARTTLS refused", lines(greet, "S: 250-b1", "S: 250 STARTTLS", "C: STARTTLS", "S: 454 4.7.0 not now", "C: QUIT", "EOF"), func(l *backend.Login) { l.Target.TLS = route.StartTLS }, "(4.7.0 not now)"},
 		{"a rogue certificate", lines("FAILTLS rogue"), func(l *backend.Login) { l.Target.TLS = route.Implicit }, "(connect, SSL handshake to ADDR failed: Received invalid SSL certificate: self-signed certificate: /CN=rogue.example.net (check ssl_client_ca_* settings?))"},
 		{"a rogue certificate after STARTTLS", lines(greet, "S: 250-b1", "S: 250 STARTTLS", "C: STARTTLS", "S: 220 go", "FAILTLS rogue"), func(l *backend.Login) { l.Target.TLS = route.StartTLS }, "(connect, SSL handshake to ADDR failed: Received invalid SSL certificate: self-signed certificate: /CN=rogue.example.net (check ssl_client_ca_* settings?))"},
-		{"a refusal instead of a greeting", lines("S: 554 5.3.2 full", "EOF"), nil, "(5.3.2 full)"},
-		{"a wrong greeting", lines("S: 250 hello", "EOF"), nil, "(bad reply, Received inappropriate greeting)"},
-		{"LHLO refused", lines(greet, "S: 451 4.3.0 later", "EOF"), nil, "(4.3.0 later)"},
-		{"garbage", lines("S: hello", "EOF"), nil, "(bad reply, Invalid command reply: Invalid status code in reply)"},
-		{"mixed codes", lines("S: 220-a", "S: 221 b", "EOF"), nil, "(bad reply, Invalid command reply: Inconsistent status codes in reply)"},
+		{"a refusal instead of a greeting", lines("S: 554 5.3.2 full", "C: QUIT", "EOF"), nil, "(5.3.2 full)"},
+		{"a wrong greeting", lines("S: 250 hello", "C: QUIT", "EOF"), nil, "(bad reply, Received inappropriate greeting)"},
+		{"LHLO refused", lines(greet, "S: 451 4.3.0 later", "C: QUIT", "EOF"), nil, "(4.3.0 later)"},
+		{"garbage", lines("S: hello", "C: QUIT", "EOF"), nil, "(bad reply, Invalid command reply: Invalid status code in reply)"},
+		{"mixed codes", lines("S: 220-a", "S: 221 b", "C: QUIT", "EOF"), nil, "(bad reply, Invalid command reply: Inconsistent status codes in reply)"},
 		{"a line without end", `R: "` + strings.Repeat("2", 5000) + `"` + "\nHANG", nil, "(bad reply, Command reply line too long)"},
 		{"closed at once", "CLOSE", nil, "(connection lost, Remote closed connection unexpectedly)"},
 		{"reset", lines(greet, "RESET"), nil, "(connection lost, Remote closed connection unexpectedly)"},
@@ -252,7 +252,7 @@ func TestRecipients(t *testing.T) {
 }
 
 func TestNothingIsSentThatEndsACommand(t *testing.T) {
-	for _, bad := range []string{"a\r\nRSET", "a\nb", "a\x00b", "a> SIZE=1", "a b", "<a", `"a`, `"a\`} {
+	for _, bad := range []string{"a\r\nRSET", "a\nb", "a\x00b", "a> SIZE=1", "a b", "<a", `"a>`, `"a b`} {
 		s := must(t, lines(plain, "EOF"), nil)
 		if err := s.Mail(Mail{From: bad}); err == nil {
 			t.Errorf("MAIL took %q", bad)
@@ -347,7 +347,7 @@ func TestData(t *testing.T) {
 		},
 		{
 			"a success where none can be", "X", 1, nil, strings.NewReader("x"),
-			[]string{"C: DATA", "S: 250 what", "EOF"},
+			[]string{"C: DATA", "S: 250 what", "C: QUIT", "EOF"},
 			"(bad reply, Unexpected reply: 250 what)",
 		},
 		{

@@ -35,7 +35,7 @@ func OriginalRecipient(path string) string { return "rfc822;" + wire.Xtext(path)
 // Mail begins the transaction. The command leaves with the first recipient; what the backend says to it
 // is every recipient's answer when it is a refusal.
 func (s *Session) Mail(m Mail) error {
-	if !safePath(m.From) || wire.HasControl(m.Body+m.Auth+m.Envid+m.Ret) || strings.Contains(m.Body+m.Auth+m.Envid+m.Ret, " ") {
+	if !safePath(m.From) && (wire.HasControl(m.From) || strings.ContainsAny(m.From, "<> ")) || wire.HasControl(m.Body+m.Auth+m.Envid+m.Ret) || strings.Contains(m.Body+m.Auth+m.Envid+m.Ret, " ") {
 		return s.fail(Aborted, "the sender can't be put into a command")
 	}
 	var b strings.Builder

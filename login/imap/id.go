@@ -37,6 +37,7 @@ const errInvalidID = syntaxError("Invalid ID parameters")
 type idState struct {
 	front    *front
 	first    bool
+	listed   bool            // a list came, if only an empty one
 	line     strings.Builder // for the log
 	retained strings.Builder // for the backend
 }
@@ -53,6 +54,7 @@ func (s *idState) read() error {
 	case k != list:
 		return errInvalidID
 	}
+	s.listed = true
 	for {
 		key, end, err := s.item()
 		if err != nil || end {
@@ -175,7 +177,7 @@ func (s *idState) retain(key string, value idItem) {
 
 func (s *idState) finish() {
 	f := s.front
-	if s.line.Len() > 0 {
+	if t := f.texts(); s.first && s.listed && (t.logAll || len(t.logKeys) > 0) { // even of nothing (Dovecot 2.3)
 		f.c.Log(event.Info, "ID sent: "+s.line.String())
 	}
 	if f.texts().retain {

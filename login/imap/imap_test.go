@@ -279,7 +279,6 @@ func TestWelcome(t *testing.T) {
 		"in any case":                           {"", "L OK [capability X] hello", "S: a OK [capability X] hello"},
 		"who asked hears it untagged":           {"C: x CAPABILITY\nS: <*>\nS: <*>\n", "C OK|L OK [READ-ONLY] hello", "S: * CAPABILITY IMAP4rev1 SASL-IR\nS: a OK [READ-ONLY] hello"},
 		"untagged lines come first, as lines":   {"", "* ALERT \x07x|L OK [CAPABILITY X] y", "S: * ALERT ?x\nS: a OK [CAPABILITY X] y"},
-		"an OK alone":                           {"", "L OK", "S: a OK [CAPABILITY IMAP4rev1 SASL-IR] "},
 		"bytes behind the reply are not lost":   {"", "L OK [CAPABILITY X] y|* 1 EXISTS|* 2 RECENT", "S: a OK [CAPABILITY X] y\nS: * 1 EXISTS\nS: * 2 RECENT"},
 		"the backend's own ID and BYE stay put": {"", "* ID NIL|* BYE no|L OK [CAPABILITY X] y", "S: a OK [CAPABILITY X] y"},
 	} {

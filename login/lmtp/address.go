@@ -13,7 +13,8 @@ func (a address) user() string {
 	return a.local + "@" + a.domain
 }
 
-// path is the mailbox as it stands between angle brackets, quoted where it needs to be.
+// path is the mailbox as it stands between angle brackets, quoted where it needs to be. An empty local part
+// with a domain is an empty quoted string.
 func (a address) path() string {
 	if a.local == "" && a.domain == "" {
 		return ""
@@ -31,7 +32,7 @@ func (a address) path() string {
 // split takes the detail off: what follows the first delimiter in the local part.
 func (a address) split(delimiters string) (base address, detail string) {
 	i := strings.IndexAny(a.local, delimiters)
-	if delimiters == "" || i <= 0 {
+	if delimiters == "" || i < 0 {
 		return a, ""
 	}
 	return address{a.local[:i], a.domain}, a.local[i:]
@@ -78,9 +79,17 @@ func parsePath(s string, allow leniency) (a address, rest, fault string) {
 	case !ok:
 		return a, "", openPath
 	case rest != "" && rest[0] != ' ':
-		return a, "", "Invalid character after path"
+		return a, "", "Invalid character in path"
 	}
 	return a, rest, ""
+}
+
+// brokenPath takes what stands between angle brackets for a path that is none: senders are not always what
+// they should be, and their mail is delivered all the same (Dovecot 2.3).
+func brokenPath(s string) (path, rest string, ok bool) {
+	path, rest, ok = strings.Cut(strings.TrimPrefix(s, "<"), ">")
+	ok = ok && strings.HasPrefix(s, "<") && !strings.ContainsAny(path, "< \t") && (rest == "" || rest[0] == ' ')
+	return path, rest, ok
 }
 
 // skipRoute drops a source route, "@a,@b:".
@@ -127,10 +136,6 @@ func parseQuoted(s string) (value, rest, fault string) {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			if b.Len() == 0 {
-				// It names nobody; Dovecot takes it for a user without a name.
-				return "", "", "Empty localpart"
-			}
 			return b.String(), s[i+1:], ""
 		case '\\':
 			if i++; i == len(s) {

@@ -1,9 +1,9 @@
 package lmtp
 
 import (
-	"strings"
-
 	"dproxy/login"
+	"dproxy/wire"
+	"strings"
 )
 
 // command is a row of the command table.
@@ -33,7 +33,7 @@ func (f *front) lhlo(args string) error {
 		return f.reply(501, "", "Missing hostname")
 	}
 	f.reset()
-	if f.helo, _, _ = strings.Cut(args, " "); !isHelo(f.helo) {
+	if f.helo, _, _ = strings.Cut(args, " "); !wire.IsSMTPHost(f.helo) {
 		f.helo = "" // not handed on
 	}
 	f.greeted, f.bad = true, 0
@@ -59,14 +59,19 @@ func (f *front) rset(string) error {
 	return f.reply(250, "2.0.0", "OK")
 }
 
-func (f *front) noop(string) error { return f.reply(250, "2.0.0", "OK") }
+func (f *front) noop(args string) error {
+	if fault := wire.SMTPString(args); fault != "" {
+		return f.reply(501, "5.5.4", "Invalid string parameter: "+fault)
+	}
+	return f.reply(250, "2.0.0", "OK")
+}
 
 func (f *front) vrfy(args string) error {
-	switch {
-	case args == "":
+	if args == "" {
 		return f.reply(501, "5.5.4", "Invalid parameters")
-	case strings.Contains(args, " ") && args[0] != '"':
-		return f.reply(501, "5.5.4", "Invalid string parameter: Invalid character in string")
+	}
+	if fault := wire.SMTPString(args); fault != "" {
+		return f.reply(501, "5.5.4", "Invalid string parameter: "+fault)
 	}
 	return f.reply(252, "2.3.3", "Try RCPT instead")
 }

@@ -316,7 +316,7 @@ func TestClientThatLeavesDuringASlowRecipient(t *testing.T) {
 		runtime.Gosched()
 	}
 	_ = c.nc.Close()
-	r.waitFor(t, `^Info: Disconnect from 127\.0\.0\.1: Connection closed \(state=MAIL FROM\)$`)
+	r.waitFor(t, `^Info: Disconnect from 127\.0\.0\.1: Connection closed \(state=RCPT TO\)$`)
 }
 
 // TestKilledBackendWithinTheMessage loses one of two backends while the message is written to both.

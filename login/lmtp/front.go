@@ -87,21 +87,20 @@ func (f *front) serve() error {
 
 // command runs one command line.
 func (f *front) command(line string) error {
-	name, args, _ := strings.Cut(line, " ")
+	name, args, ok := wire.SMTPCommand(line)
 	if !f.first {
 		f.first = true
 		if login.IsHTTPMethod(name) && login.EndsAsHTTP([]byte(line)) {
 			return login.HTTPRequest()
 		}
 	}
-	if !inLine(name) || wire.HasControl(strings.ReplaceAll(args, "\t", " ")) {
+	if !ok {
 		return f.reply(500, "5.5.2", "Invalid command syntax")
 	}
 	c, ok := commands[strings.ToUpper(name)]
 	if !ok {
 		return f.reply(500, "5.5.1", "Unknown command")
 	}
-	args = strings.TrimRight(args, " ")
 	if c.bare && args != "" {
 		return f.reply(501, "5.5.4", "Invalid parameters")
 	}
@@ -158,7 +157,7 @@ func (f *front) state() string {
 	switch {
 	case f.tx != nil && f.tx.data:
 		return "DATA"
-	case f.tx != nil && len(f.tx.accepted) > 0:
+	case f.tx != nil && f.tx.asked:
 		return "RCPT TO"
 	case f.tx != nil:
 		return "MAIL FROM"

@@ -67,7 +67,7 @@ func TestCommands(t *testing.T) {
 			"S: 250 2.1.0 OK", "S: 250 2.1.5 OK", "S: 550 5.1.1 <nobody@x> User doesn't exist: nobody@x", "S: 250 2.0.0 OK", "S: 221 2.0.0 Bye", "EOF",
 		}},
 		{"STARTTLS is not there without a certificate", "", []string{"C: STARTTLS", "S: 502 5.5.1 TLS support is not enabled."}},
-		{"VRFY says nothing of users", "", []string{"C: VRFY u@x", "S: 252 2.3.3 Try RCPT instead"}},
+		{"VRFY says nothing of users", "", []string{"C: VRFY u", "S: 252 2.3.3 Try RCPT instead", "C: VRFY u@x", "S: 501 5.5.4 Invalid string parameter: Invalid character in string"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { r.connect(t, tt.from).play(append([]string{hello}, tt.steps...)...) })
 	}

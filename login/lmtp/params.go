@@ -3,55 +3,19 @@ package lmtp
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"dproxy/login"
 	"dproxy/wire"
 )
-
-// param is a parameter of a command. set tells a value, even an empty one.
-type param struct {
-	name, value string
-	set         bool
-}
-
-// parseParams reads "NAME=value NAME ..." (RFC 5321 section 4.1.2). fault is Dovecot's word for what is wrong.
-func parseParams(s string) (out []param, fault string) {
-	for word := range strings.FieldsSeq(s) {
-		p := param{name: strings.ToUpper(word)}
-		if name, value, ok := strings.Cut(word, "="); ok {
-			p = param{strings.ToUpper(name), value, true}
-		}
-		if p.name == "" || !isKeyword(p.name) {
-			return nil, "Unexpected character in parameter name"
-		}
-		if strings.Contains(p.value, "=") {
-			return nil, "Unexpected character in parameter value"
-		}
-		out = append(out, p)
-	}
-	return out, ""
-}
-
-func isKeyword(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !isAlnum(s[i]) && (s[i] != '-' || i == 0) {
-			return false
-		}
-	}
-	return true
-}
 
 // stated is what a trusted client said of itself by XCLIENT, beside what the login room keeps.
 type stated struct {
 	helo, proto, login string
 	ttl                int
 	hasTTL             bool
-	timeout            time.Duration
 }
 
-// xclient takes the identity that a trusted client forwards (Postfix's XCLIENT_README; TTL, SESSION and
-// TIMEOUT are Dovecot's).
+// xclient takes the identity that a trusted client forwards.
 func (f *front) xclient(args string) error {
 	switch {
 	case f.tx != nil:
@@ -59,77 +23,43 @@ func (f *front) xclient(args string) error {
 	case !f.c.Trusted():
 		return f.reply(550, "5.7.14", "You are not from trusted IP")
 	}
-	params, fault := parseParams(args)
+	fields, fault := wire.XClient(args)
 	if fault != "" {
-		return f.reply(501, "5.5.4", "Invalid parameter: "+fault)
+		return f.reply(501, "5.5.4", fault)
 	}
-	next := f.identity
-	var forward []param
-	for _, p := range params {
-		value, err := wire.DecodeXtext(p.value)
-		ok := err == nil && p.set && !wire.HasControl(value)
-		if ok && value != "[UNAVAILABLE]" {
-			var kept bool
-			if kept, ok = next.take(p.name, value); ok && !kept {
-				if p.name == "ADDR" && len(value) > 5 && strings.EqualFold(value[:5], "IPV6:") {
-					value = value[5:]
-				}
-				forward = append(forward, param{p.name, value, true})
-			}
+	for _, p := range fields {
+		if !f.identity.take(p) && !strings.HasPrefix(p.Name, "DEST") { // Dovecot 2.4's
+			f.c.Forward(p.Name, p.Value)
 		}
-		if !ok {
-			return f.reply(501, "5.5.4", "Invalid "+p.name+" parameter")
-		}
-	}
-	for _, p := range forward {
-		if !f.c.Forward(p.name, p.value) {
-			return f.reply(501, "5.5.4", "Invalid "+p.name+" parameter")
-		}
-		if p.name == "SESSION" {
+		if p.Name == "SESSION" {
 			f.session, f.transactions = f.c.Session(), 0
 		}
 	}
-	f.identity = next
 	f.restart()
 	f.bad = 0
 	f.greet()
 	return nil
 }
 
-// take keeps a field. kept tells that it is none of the login room's; ok that its value is one.
-func (s *stated) take(name, value string) (kept, ok bool) {
-	number := func(bits int) (int, bool) {
-		n, err := strconv.ParseUint(value, 10, bits)
-		return int(n), err == nil
-	}
-	switch name {
+// take keeps a field, unless it is one of the login room's.
+func (s *stated) take(p wire.SMTPParam) bool {
+	switch p.Name {
 	case "HELO":
-		s.helo, ok = value, isHelo(value)
-		return true, ok
+		s.helo = p.Value
 	case "PROTO":
-		s.proto = strings.ToUpper(value)
-		return true, s.proto == "SMTP" || s.proto == "ESMTP" || s.proto == "LMTP"
+		s.proto = p.Value
 	case "LOGIN":
-		s.login = value
-		return true, value != ""
+		if !wire.HasControl(p.Value) {
+			s.login = p.Value
+		}
 	case "TTL":
-		s.ttl, ok = number(15)
-		s.hasTTL = true
-		return true, ok
-	case "TIMEOUT":
-		n, ok := number(31)
-		s.timeout = time.Duration(n) * time.Second
-		return true, ok
-	case "ADDR", "PORT", "SESSION":
-		return false, value != ""
+		n, _ := strconv.ParseUint(p.Value, 10, 31) // has been judged
+		s.ttl, s.hasTTL = int(n), true
+	case "TIMEOUT": // not sent on (Dovecot 2.3)
+	default:
+		return false
 	}
-	return true, true // fields that are not known are ignored
-}
-
-// isHelo tells whether a name can stand in a Received header: no blanks and nothing that has a meaning
-// there.
-func isHelo(s string) bool {
-	return s != "" && !strings.ContainsAny(s, " \t()<>\"\\,;") && inLine(s)
+	return true
 }
 
 var _ login.Standalone = (*front)(nil)

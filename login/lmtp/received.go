@@ -17,7 +17,7 @@ func (t *transaction) received() string {
 	}
 	var b strings.Builder
 	helo := f.helo
-	if !isHelo(helo) {
+	if !wire.IsSMTPHost(helo) {
 		helo = "unknown"
 	}
 	b.WriteString("Received: from " + helo + " ([" + f.address() + "])\r\n")

@@ -56,6 +56,7 @@ func (f *front) rcpt(args string) error {
 		return err
 	}
 	tx := f.tx
+	tx.asked = true
 	var r wire.Reply
 	err := f.c.Work(lookupTime, func(ctx context.Context) {
 		// Backend connections outlive the command, but not a client that has left meanwhile.
@@ -86,31 +87,31 @@ func (f *front) parseRecipient(args string) (c *candidate, refused *answer) {
 	if fault != "" {
 		return nil, &answer{501, "5.5.4", "Invalid TO: " + fault}
 	}
-	params, fault := parseParams(rest)
+	params, fault := wire.SMTPParams(strings.TrimPrefix(rest, " "))
 	if fault != "" {
 		return nil, &answer{501, "5.5.4", "Invalid RCPT parameter: " + fault}
 	}
 	c = &candidate{at: at, path: at.path()}
 	for _, p := range params {
-		switch p.name {
+		switch p.Name {
 		case "ORCPT":
-			kind, value, ok := strings.Cut(p.value, ";")
+			kind, value, ok := strings.Cut(p.Value, ";")
 			decoded, err := wire.DecodeXtext(value)
 			switch {
-			case !p.set:
+			case !p.Set:
 				return nil, &answer{501, "5.5.4", "Missing ORCPT= parameter value"}
-			case !ok || !isKeyword(kind) || kind == "":
+			case !ok || !wire.IsSMTPKeyword(kind):
 				return nil, &answer{501, "5.5.4", "Invalid addr-type for ORCPT= parameter"}
 			case err != nil || wire.HasControl(decoded):
 				return nil, &answer{501, "5.5.4", "Invalid address value for ORCPT= parameter"}
 			}
-			c.orcpt = p.value
+			c.orcpt = p.Value
 		case "XRCPTFORWARD":
-			list, err := wire.DecodeXtext(p.value)
+			list, err := wire.DecodeXtext(p.Value)
 			switch {
 			case !f.c.Trusted():
 				return nil, &answer{550, "5.7.14", "Unacceptable XRCPTFORWARD= parameter: You are not from trusted IP"}
-			case !p.set || err != nil:
+			case !p.Set || err != nil:
 				return nil, &answer{501, "5.5.4", "Invalid XRCPTFORWARD= parameter"}
 			}
 			c.forward = f.c.ForwardedFields(list)
@@ -193,9 +194,6 @@ func (t *transaction) lookup(ctx context.Context, c *candidate, user string) (*a
 	case !reply.Fields.Has("proxy") && !reply.Fields.Has("proxy_maybe"):
 		t.report(c, event.Error, "the passdb answered without proxy, and dproxy keeps no mail itself; add proxy and host to its answer")
 		refused = c.refuse(550, "5.3.5", "No mail is kept here, and the user has no other host")
-	case t.f.identity.hasTTL && t.f.identity.ttl == 0:
-		t.f.c.Report(event.Error, t.f.prefix()+"rcpt "+c.path+": Proxying to <"+c.path+"> appears to be looping (TTL=0)")
-		refused = c.refuse(554, "5.4.6", "Proxying appears to be looping (TTL=0)")
 	default:
 		return &reply, nil
 	}
@@ -209,6 +207,11 @@ func (t *transaction) targets(ctx context.Context, c *candidate, reply *auth.Rep
 	targets, err := t.f.c.Targets(ctx, route.Query{
 		Peer: peer, User: reply.User, HasPassword: true, Fields: &reply.Fields, Ports: route.Ports{Plain: port, TLS: port},
 	})
+	if err == nil && t.f.identity.hasTTL && t.f.identity.ttl == 0 {
+		t.f.c.Report(event.Error, t.f.prefix()+"rcpt "+c.path+": Proxying to <"+c.path+"> appears to be looping (TTL=0)")
+		refused := c.refuse(554, "5.4.6", "Proxying appears to be looping (TTL=0)")
+		return nil, &refused
+	}
 	if err == nil {
 		return targets, nil
 	}
@@ -278,7 +281,7 @@ func (t *transaction) connect(to *route.Target) *group {
 	t.backends++
 	id := backend.Identity{
 		Session: t.session + ":P" + strconv.Itoa(t.backends), TTL: firstTTL + 1, Remote: f.c.Peer().Remote, Local: f.c.Peer().Local,
-		Hostname: f.c.Terms().Hostname, Helo: f.helo, Proto: "LMTP", Login: f.identity.login, Timeout: f.identity.timeout,
+		Hostname: f.c.Terms().Hostname, Helo: f.helo, Proto: "LMTP", Login: f.identity.login,
 	}
 	if f.identity.helo != "" {
 		id.Helo = f.identity.helo
@@ -315,7 +318,7 @@ func (f *front) prefix() string { return "lmtp-server: conn " + f.c.Peer().Remot
 // failed logs a backend connection that is lost.
 func (t *transaction) failed(err error) {
 	var e *lmtpclient.Error
-	if errors.As(err, &e) && e.Kind != lmtpclient.Refused {
+	if errors.As(err, &e) && e.Kind != lmtpclient.Refused && e.Kind != lmtpclient.Aborted {
 		t.f.c.Report(event.Error, "lmtp-client: "+e.LogText())
 	}
 }

@@ -40,7 +40,7 @@ func TestRecipientOf(t *testing.T) {
 		{"is deferred when its host has no address", "<name@x>", "451 4.3.0 <name@x> Temporary user lookup failure", ""},
 		{"is not empty", "<>", "501 5.5.4 Invalid TO: Null path not allowed", ""},
 		{"has no blank", "<u 1@x>", "501 5.5.4 Invalid TO: Missing '>' at end of path", ""},
-		{"has a name", `<""@x>`, "501 5.5.4 Invalid TO: Empty localpart", ""},
+		{"without a name is one like others", `<""@x>`, "550 5.1.1 <\"\"@x> User doesn't exist: @x", ""},
 		{"has nothing of 8 bits", "<\xc3\xa9@x>", "501 5.5.4 Invalid TO: Invalid character in localpart", ""},
 		{"has none in quotes either", "<\"\xc3\xa9\"@x>", "501 5.5.4 Invalid TO: Invalid character in quoted string", ""},
 		{"has no tab in its quotes", "<\"a\tb\"@x>", "501 5.5.4 Invalid TO: Invalid character in quoted string", ""},
@@ -122,7 +122,7 @@ func TestBackendsRefusals(t *testing.T) {
 		b := newFake(t)
 		b.stop()
 		r := newRig(t, "lmtp_verbose_replies = yes\n", "u@x "+at(b, ""))
-		r.opened(t, "").play("C: RCPT TO:<u@x>", `S: 451 4.4.0 Proxy failed: connect\(127\.0\.0\.1:\d+\) failed: Connection refused \(session=`+sid+`\)`)
+		r.opened(t, "").play("C: RCPT TO:<u@x>", `S: 451 4.4.0 Proxy failed: Failed to connect to remote server \(session=`+sid+`\)`)
 	})
 	t.Run("a failed connection is not tried again for the next recipient", func(t *testing.T) {
 		b := newFake(t, rule{"CONNECT", "!close"})
@@ -172,9 +172,10 @@ func TestIdentity(t *testing.T) {
 		{"and its address", "", nil, "ADDR=127.0.0.1"},
 		{"a trusted client's word goes on, one hop less", "127.0.0.5", []string{
 			"C: XCLIENT ADDR=192.0.2.7 PORT=1234 TTL=3 HELO=remote.example.com PROTO=ESMTP LOGIN=me+2Byou SESSION=abc TIMEOUT=20", hello,
-		}, "XCLIENT HELO=remote.example.com PROTO=ESMTP LOGIN=me+2Byou SESSION=abc:P1 TTL=2 TIMEOUT=20 PORT=1234 ADDR=192.0.2.7"},
+		}, "XCLIENT HELO=remote.example.com PROTO=ESMTP LOGIN=me+2Byou SESSION=abc:P1 TTL=2 PORT=1234 ADDR=192.0.2.7"},
 		{"one hop left is sent as none", "127.0.0.5", []string{"C: XCLIENT TTL=1", hello}, " TTL=0 "},
 		{"IPv6 may have its prefix", "127.0.0.5", []string{"C: XCLIENT ADDR=IPV6:2001:db8::1", hello}, " ADDR=2001:db8::1"},
+		{"what follows a name in HELO is not sent on", "127.0.0.5", []string{"C: XCLIENT HELO=a+0D+0Ab", hello}, "HELO=a "},
 		{"what is not available changes nothing", "127.0.0.5", []string{"C: XCLIENT ADDR=[UNAVAILABLE] HELO=[UNAVAILABLE]", hello}, "HELO=client.example.com"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,8 +211,8 @@ func TestIdentity(t *testing.T) {
 		{"an address that is none", "127.0.0.5", "XCLIENT ADDR=xx", "501 5.5.4 Invalid ADDR parameter"},
 		{"a port too high", "127.0.0.5", "XCLIENT PORT=99999", "501 5.5.4 Invalid PORT parameter"},
 		{"a negative hop count", "127.0.0.5", "XCLIENT TTL=-1", "501 5.5.4 Invalid TTL parameter"},
-		{"a line's end in HELO", "127.0.0.5", "XCLIENT HELO=a+0D+0Ab", "501 5.5.4 Invalid HELO parameter"},
-		{"a protocol that is none of mail", "127.0.0.5", "XCLIENT PROTO=HTTP", "501 5.5.4 Invalid PROTO parameter"},
+		{"a NUL", "127.0.0.5", "XCLIENT LOGIN=u+00", "501 5.5.4 Invalid LOGIN parameter: Encountered NUL character in xtext"},
+		{"another protocol", "127.0.0.5", "XCLIENT PROTO=HTTP", "501 5.5.4 Invalid PROTO parameter"},
 		{"a bare equals sign", "127.0.0.5", "XCLIENT ADDR==", "501 5.5.4 Invalid parameter: Unexpected character in parameter value"},
 	} {
 		t.Run(tt.name+" is refused", func(t *testing.T) {
@@ -248,4 +249,20 @@ func TestBackendsOfOneMessageAreBounded(t *testing.T) {
 		c.play(fmt.Sprintf("C: RCPT TO:<u%d@x>", i), "S: 250 .*")
 	}
 	c.play(fmt.Sprintf("C: RCPT TO:<u%d@x>", maxBackends), "S: 452 4.5.3 <u64@x> Too many backends for one message", "C: RCPT TO:<u0@x>", "S: 250 .*")
+}
+
+// TestBrokenSender: a sender that is no address does not keep a message from its recipients.
+func TestBrokenSender(t *testing.T) {
+	b := newFake(t)
+	r := newRig(t, "", "u@x "+at(b, ""))
+	for _, path := range []string{"a(b)@c", `a"b@c`, "a@b@c", "a@", "@b", "foo,bar@c", "\xc3\xa9@x"} {
+		c := r.connect(t, "")
+		c.play(hello, "C: MAIL FROM:<"+path+">", "S: 250 2.1.0 OK", "C: RCPT TO:<u@x>", "S: 250 2.1.5 OK")
+		_ = c.nc.Close()
+	}
+	for _, path := range []string{"<a b@c>", "<a@b>x", "a@b", "<a<b>", "<a@b"} {
+		c := r.connect(t, "")
+		c.play(hello, "C: MAIL FROM:"+path, "S: 501 5.5.4 Invalid FROM: .*")
+		_ = c.nc.Close()
+	}
 }

@@ -43,8 +43,8 @@ func split(code int, line string) (enhanced, text string) {
 		enhanced = strconv.Itoa(code/100) + ".0.0"
 	}
 	if strings.HasPrefix(text, "<") {
-		if _, rest, ok := strings.Cut(text, "> "); ok {
-			text = rest
+		if _, rest, ok := strings.Cut(text, ">"); ok {
+			text = strings.TrimPrefix(rest, " ")
 		}
 	}
 	return enhanced, text
@@ -61,7 +61,7 @@ func (t *transaction) lost(path, session string, err error) wire.Reply {
 	case e.Kind == lmtpclient.Refused && e.Reply.Class() >= 4:
 		return forwarded(e.Reply, path)
 	case t.f.c.Settings().LMTPVerboseReplies:
-		text = "Proxy failed: " + wire.Printable(e.Text) + " (session=" + session + ")"
+		text = "Proxy failed: " + wire.Printable(e.Verbose()) + " (session=" + session + ")"
 	}
 	return wire.Reply{Code: 451, Lines: []string{"4.4.0 " + text}}
 }

@@ -13,6 +13,7 @@ import (
 
 	lmtpclient "dproxy/backend/lmtp"
 	"dproxy/route"
+	"dproxy/wire"
 )
 
 const (
@@ -36,6 +37,7 @@ type transaction struct {
 	cancel  context.CancelFunc
 	leaving sync.WaitGroup // goodbyes to backends
 
+	asked     bool // a recipient was named
 	data      bool // a message is on its way
 	message   *spool
 	chunks    bool // it comes by BDAT
@@ -101,17 +103,22 @@ func (f *front) mail(args string) error {
 	if fault == openPath && strings.Contains(path, ">") {
 		fault = "Invalid character in localpart" // the sender's path is judged in another order (Dovecot 2.3)
 	}
+	raw := from.path()
 	if fault != "" {
-		return f.reply(501, "5.5.4", "Invalid FROM: "+fault)
+		var broken bool
+		if raw, rest, broken = brokenPath(path); !broken {
+			return f.reply(501, "5.5.4", "Invalid FROM: "+fault)
+		}
+		from = address{}
 	}
-	params, fault := parseParams(rest)
+	params, fault := wire.SMTPParams(strings.TrimPrefix(rest, " "))
 	if fault != "" {
 		return f.reply(501, "5.5.4", "Invalid MAIL parameter: "+fault)
 	}
-	m := lmtpclient.Mail{From: from.path()}
+	m := lmtpclient.Mail{From: raw}
 	for _, p := range params {
-		switch body := strings.ToUpper(p.value); {
-		case p.name != "BODY":
+		switch body := strings.ToUpper(p.Value); {
+		case p.Name != "BODY":
 			return f.reply(555, "5.5.4", "Unsupported parameters")
 		case body != "7BIT" && body != "8BITMIME":
 			return f.reply(555, "5.5.4", "Unsupported mail BODY type")
@@ -149,6 +156,8 @@ func (t *transaction) drop(polite bool) {
 		case g.up == nil:
 		case polite && g.err == nil:
 			t.leave(g.up)
+		case polite:
+			g.up.Quit() // of a broken connection: it does not wait
 		default:
 			g.up.Abort()
 		}

@@ -4,7 +4,10 @@
 package submission
 
 import (
+	"strings"
+
 	"dproxy/backend"
+	"dproxy/event"
 	"dproxy/login"
 )
 
@@ -55,6 +58,9 @@ func (f *front) Refuse(r login.Refusal) error {
 	switch code, ok := codes[r.Cause]; {
 	case fault != "":
 		return f.reply(fault)
+	case r.Cause == login.BackendRefused && strings.HasPrefix(r.Reply, "421"):
+		f.c.Send(r.Reply, "\r\n")
+		return &login.End{Log: "Server closed the connection: " + event.Clean(r.Reply, 200), Label: "backend_bye"}
 	case r.Cause == login.BackendRefused:
 		return f.reply(r.Reply)
 	case ok:

@@ -7,6 +7,7 @@ import (
 	"dproxy/capability"
 	"dproxy/event"
 	"dproxy/login"
+	"dproxy/wire"
 )
 
 // texts are what connections with the same settings share.
@@ -82,29 +83,9 @@ func (f *front) hello(args, reply string, old bool) (bool, error) {
 		return false, f.reply("501 Missing hostname")
 	}
 	f.helo, _, _ = strings.Cut(args, " ")
-	if !isName(f.helo) {
+	if !wire.IsSMTPHost(f.helo) {
 		f.helo = ""
 	}
 	f.old = old
 	return false, f.reply(reply)
-}
-
-// isName tells whether a client's name is one of a host, or an address in brackets.
-func isName(s string) bool {
-	if inner, ok := strings.CutPrefix(s, "["); ok {
-		inner, ok = strings.CutSuffix(inner, "]")
-		return ok && isHost(inner)
-	}
-	return isHost(s)
-}
-
-func isHost(s string) bool {
-	for i := 0; i < len(s); i++ {
-		switch b := s[i]; {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '.', b == '-', b == '_', b == ':':
-		default:
-			return false
-		}
-	}
-	return s != ""
 }

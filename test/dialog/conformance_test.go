@@ -24,6 +24,7 @@ var (
 	only    = flag.String("scenario", "", "play only the scenarios whose names match this regular expression")
 	withLog = flag.Bool("log", false, "show differences of the log lines too")
 	atOnce  = flag.Int("at-once", 6, "how many scenarios are played at the same time")
+	data    = flag.String("testdata", "testdata", "the directory with the scenarios and golden files")
 )
 
 // TestConformance plays the recorded scenarios against dproxy. What clients and backends hear, and the log lines, have
@@ -73,7 +74,7 @@ func TestReference(t *testing.T) {
 // play runs the scenarios that are not for later, and prints how many are identical of all.
 func play(t *testing.T, p proxy.Program, listed list) []Outcome {
 	t.Helper()
-	cases, err := Load("testdata")
+	cases, err := Load(*data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,10 @@ func (l list) of(name string) difference {
 // differences reads the list: a pattern, a kind and a reason on each line.
 func differences(t *testing.T) list {
 	t.Helper()
-	text, err := os.ReadFile("testdata/differences.txt")
+	text, err := os.ReadFile(filepath.Join(*data, "differences.txt"))
+	if errors.Is(err, os.ErrNotExist) && *data != "testdata" {
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +153,7 @@ func differences(t *testing.T) list {
 		if len(f) != 3 || !slices.Contains([]string{later, differs, logDiffers}, f[1]) {
 			t.Fatalf("differences.txt: %q is not: NAME later, differs or log, REASON", line)
 		}
-		if files, err := filepath.Glob(filepath.Join("testdata", "scenarios", f[0]+".txtar")); err != nil || len(files) == 0 {
+		if files, err := filepath.Glob(filepath.Join(*data, "scenarios", f[0]+".txtar")); err != nil || len(files) == 0 {
 			t.Fatalf("differences.txt: no scenario is called %s", f[0])
 		}
 		l = append(l, difference{pattern: f[0], kind: f[1], reason: f[2]})
