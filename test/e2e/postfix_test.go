@@ -68,11 +68,14 @@ func TestEndToEndPostfix(t *testing.T) {
 const postfixBody = "a line\n.\n..\n.two words\nthe end\n"
 
 // postfix is a private instance.
-type postfix struct{ dir string }
+type postfix struct {
+	dir  string
+	port int // of SMTP
+}
 
 // startPostfix starts a Postfix that accepts mail for example.org at one port and hands it to another by LMTP, with
-// STARTTLS. It tries again each second. It ends with the test.
-func startPostfix(t *testing.T, listen, lmtp int) *postfix {
+// STARTTLS. It tries again each second. It ends with the test. more are lines of its main.cf.
+func startPostfix(t *testing.T, listen, lmtp int, more ...string) *postfix {
 	t.Helper()
 	program := daemon.Program(t, "postfix", "/usr/sbin/postfix")
 	owner, err := user.Lookup("postfix")
@@ -83,7 +86,7 @@ func startPostfix(t *testing.T, listen, lmtp int) *postfix {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &postfix{dir: daemon.ShortDir(t)}
+	p := &postfix{dir: daemon.ShortDir(t), port: listen}
 	for _, sub := range []string{"conf", "queue", "data"} {
 		if err := os.Mkdir(filepath.Join(p.dir, sub), 0o755); err != nil {
 			t.Fatal(err)
@@ -92,7 +95,7 @@ func startPostfix(t *testing.T, listen, lmtp int) *postfix {
 	if err := os.Chown(filepath.Join(p.dir, "data"), uid, -1); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"main.cf": fmt.Sprintf(mainCf, p.dir, lmtp), "master.cf": fmt.Sprintf(masterCf, listen)} {
+	for name, text := range map[string]string{"main.cf": fmt.Sprintf(mainCf, p.dir, lmtp) + strings.Join(more, "\n"), "master.cf": fmt.Sprintf(masterCf, listen)} {
 		if err := os.WriteFile(filepath.Join(p.dir, "conf", name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
