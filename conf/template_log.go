@@ -3,6 +3,7 @@ package conf
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -65,7 +66,7 @@ func newLogElement(word string) (logElement, error) {
 	if err != nil {
 		return logElement{text: &Template{}}, err
 	}
-	e := logElement{text: t, keep: usesUsername(word)}
+	e := logElement{text: t, keep: usesUsername(word) || strings.Contains(word, "%{|") && slices.Contains(t.Names(), "user")}
 	var functions bool
 	e.empty, err = t.Expand(func(name string) (string, bool) {
 		if strings.Contains(name, ":") {

@@ -35,6 +35,11 @@ func (p *templateParser) variable() (x piece, ok bool, err error) {
 	}
 	if p.rest[0] == '{' && strings.IndexByte(p.rest, '}') >= 0 {
 		name := p.braces()
+		if strings.HasPrefix(name, "|") {
+			x := p.sealed(name[1:])
+			x.mods = m
+			return x, true, nil
+		}
 		s, err := p.long(name)
 		if err != nil {
 			return x, false, err

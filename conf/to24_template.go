@@ -91,7 +91,7 @@ func source24(text string) (string, error) {
 	name, options, _ := strings.Cut(key, ";")
 	switch {
 	case strings.EqualFold(name, "if"):
-		return "", errors.New("%{if} has to be written anew for 2.4")
+		return if24(text)
 	case digests[name].new != nil && isFunction:
 		return hash24(name, options, arg)
 	case strings.EqualFold(name, pkcs5):
@@ -113,23 +113,46 @@ func source24(text string) (string, error) {
 	return out, nil
 }
 
+// hash24 writes a hash, whose options stand for arguments and filters.
 func hash24(name, options, arg string) (string, error) {
 	field, err := source24(arg)
 	if err != nil {
 		return "", err
 	}
-	switch bits, ok := strings.CutPrefix(options, "truncate="); {
-	case options == "":
-		return field + " | " + name, nil
-	case ok:
-		if n, err := strconv.Atoi(bits); err == nil && n > 0 && n%8 == 0 {
-			return fmt.Sprintf("%s | %s | hexlify(%d)", field, name, n/4), nil
+	anew := fmt.Errorf("%%{%s;%s:%s} has to be written anew for 2.4", name, options, arg)
+	if strings.Contains(name, "-") || name == "md4" || name == "size" {
+		name = "hash('" + name + "'"
+	} else {
+		name += "("
+	}
+	after := ""
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		n, err := strconv.Atoi(value)
+		switch {
+		case option == "", key == "format" && value == "hex":
+		case key == "truncate" && err == nil && n > 0 && n%8 == 0:
+			after = fmt.Sprintf(" | truncate(%d)", n/8) + after
+		case key == "format" && value == "base64":
+			after += " | base64"
+		case key == "rounds" && err == nil:
+			name += ",rounds=" + value
+		case key == "salt" && !strings.ContainsAny(options, `%'\`) && strings.HasSuffix(options, option):
+			name += ",salt='" + value + "'"
+		default:
+			return "", anew
 		}
 	}
-	return "", fmt.Errorf("%%{%s;%s:%s} has to be written anew for 2.4", name, options, arg)
+	name = strings.TrimSuffix(strings.Replace(name, "(,", "(", 1)+")", "()")
+	return field + " | " + name + after, nil
 }
 
-// stages24 writes modifiers as filters.
+// filters24Of are the filters that do what a modifier of 2.3 does.
+var filters24Of = map[rune]string{
+	'L': "lower", 'U': "upper", 'R': "reverse", 'M': "md5 | hexlify", 'D': "ldap_dn", 'X': "hex", 'T': `regexp('[ \t\n\r]+$', '')`,
+}
+
+// stages24 writes modifiers as filters. substr() of 2.4 fails where a value is too short, which is no error in 2.3.
 func stages24(m modifiers) (string, error) {
 	var b strings.Builder
 	letters, bucket := m.letters, false
@@ -137,24 +160,32 @@ func stages24(m modifiers) (string, error) {
 		letters, bucket = rest, true
 	}
 	for _, c := range letters {
-		f, ok := map[rune]string{'L': "lower", 'U': "upper", 'R': "reverse"}[c]
+		f, ok := filters24Of[c]
 		if !ok {
 			return "", fmt.Errorf("the modifier %c has no form in 2.4", c)
 		}
 		b.WriteString(" | " + f)
 	}
 	switch {
-	case m.zero:
-		return "", errors.New("padding with zeros has no form in 2.4")
 	case bucket:
 		fmt.Fprintf(&b, " | md5 | substr(0, 8) %% %d | hex", m.width)
 		if m.offset > 0 {
 			fmt.Fprintf(&b, "(%d)", m.offset)
 		}
-	case m.offset != 0 && m.width == 0:
-		fmt.Fprintf(&b, " | substr(%d)", m.offset)
-	case m.width != 0:
-		fmt.Fprintf(&b, " | substr(%d, %d)", m.offset, m.width)
+	case m.offset != 0 && m.zero || m.width < 0 && m.offset >= 0:
+		return "", errors.New("this offset and width have no form in 2.4")
+	case m.zero && m.width > 0:
+		fmt.Fprintf(&b, " | lfill(%d)", m.width)
+	case m.offset > 0 && m.width > 0:
+		fmt.Fprintf(&b, " | regexp('^.{0,%d}(.{0,%d}).*$', '$1')", m.offset, m.width)
+	case m.offset > 0:
+		fmt.Fprintf(&b, " | regexp('^.{0,%d}', '')", m.offset)
+	case m.offset < 0 && m.width == 0:
+		fmt.Fprintf(&b, " | regexp('^.*(.{%d})$', '$1')", -m.offset)
+	case m.offset < 0:
+		return "", errors.New("an offset from the end with a width has no form in 2.4")
+	case m.width > 0:
+		fmt.Fprintf(&b, " | truncate(%d)", m.width)
 	}
 	return b.String(), nil
 }
