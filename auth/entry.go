@@ -41,6 +41,7 @@ type entry struct {
 	challenger                 passdb.ChallengeVerifier // nil when answers to challenges are judged here
 	success, failure, internal rule
 	defaults, overrides        []fieldTemplate
+	answers                    []fieldTemplate // fields that go with the driver's answer
 	mechanisms                 []string
 	users                      userFilter
 	vars                       []string // what answers depend on; nil: they are never cached
@@ -80,6 +81,13 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 	if e.overrides, err = parseFieldTemplates(p.OverrideFields); err != nil {
 		return nil, blockError(p, "override_fields: "+err.Error())
 	}
+	for _, f := range p.Answers {
+		t, err := conf.ParseTemplate(f[1], conf.AuthLetters)
+		if err != nil {
+			return nil, blockError(p, "fields { "+f[0]+" }: "+err.Error())
+		}
+		e.answers = append(e.answers, fieldTemplate{f[0], t})
+	}
 	factory := a.drivers[p.Driver]
 	if factory == nil {
 		return nil, blockError(p, "Unknown passdb driver '"+p.Driver+"'")
@@ -96,6 +104,13 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 	e.challenger, _ = e.driver.(passdb.ChallengeVerifier)
 	if c, ok := e.driver.(passdb.Cacheable); ok {
 		e.vars = append([]string{}, c.CacheVars()...)
+		for _, f := range e.answers {
+			for _, name := range f.value.Names() {
+				if !strings.HasPrefix(name, "passdb:") {
+					e.vars = append(e.vars, name)
+				}
+			}
+		}
 	}
 	return e, nil
 }

@@ -116,6 +116,9 @@ func (e *entry) lookup(ctx context.Context, r *passdb.Request, q question) (*ans
 	default:
 		res, err = e.driver.Lookup(ctx, r)
 	}
+	if err == nil && res.Status == passdb.OK && (len(e.answers) > 0 || e.OnlyAnswers) {
+		err = e.shape(&res, r)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,11 @@ type Passdb struct {
 	ResultInternalfail string
 	AuthVerbose        string // default, yes, no
 	Deny, Pass, Master bool
+	// Answers are the fields, name and template, that are set with each answer of the driver, whose own fields are
+	// %{passdb:...} in them. With OnlyAnswers the driver's fields are not set themselves. Only the 2.4 dialect has
+	// them.
+	Answers     [][2]string
+	OnlyAnswers bool
 	// SQL is what the driver's file would say. It is set when the configuration has it inline, as the
 	// 2.4 dialect does; then Args names no file.
 	SQL *SQLFile

@@ -113,7 +113,7 @@ func (cv *convert24) setting(key string, n name24, v value24) error {
 		return cv.assign23("ssl_prefer_server_ciphers", map[string]string{"server": "yes", "client": "no"}[v.text], v.raw)
 	case key == "ssl_server_request_client_cert":
 		if v.text == "any-cert" {
-			return fmt.Errorf("%s = any-cert is not supported: certificates of clients are always verified", key)
+			return fmt.Errorf("%s = any-cert is not supported: a certificate that nobody has verified proves nothing; use yes", key)
 		}
 		return cv.assign23("ssl_verify_client_cert", v.text, v.raw)
 	case key == "ssl_client_key_password" && v.text != "":
@@ -246,16 +246,8 @@ func (cv *convert24) section(s *scope24) error {
 		return cv.service(s)
 	case "passdb":
 		return cv.passdb(s)
-	case "ssl_server":
-		for _, key := range slices.Sorted(maps.Keys(s.vals)) {
-			if err := cv.setting(key, names24()[key], s.vals[key]); err != nil {
-				return err
-			}
-		}
-	case "ssl_client":
-		for _, key := range slices.Sorted(maps.Keys(s.vals)) {
-			return fmt.Errorf("%s { %s } is not supported: set it at the top level", s.kind, key)
-		}
+	case "ssl_server", "ssl_client":
+		return cv.side(s)
 	case "userdb", "namespace", "metric", "event_exporter":
 		return cv.ignored(s)
 	}

@@ -7,8 +7,10 @@ import (
 
 // SQLFile is a dovecot-sql.conf.ext.
 type SQLFile struct {
-	Path                                 string
-	Driver, Connect                      string
+	Path            string
+	Driver, Connect string
+	// Servers are the database servers when the configuration has them inline. Then Connect is empty.
+	Servers                              *SQLConnect
 	DefaultPassScheme                    string
 	PasswordQuery                        string
 	UserQuery, UpdateQuery, IterateQuery string

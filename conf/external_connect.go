@@ -27,14 +27,20 @@ type SQLConnect struct {
 type SQLHost struct {
 	// Name is the value of host=: a name, an address or the path of a socket. May be empty.
 	Name string
-	// Params are the other parameters. The last of several with the same name counts.
+	// Params are the other parameters. The last of several with the same name counts. From the 2.4 dialect MySQL
+	// has ssl = yes, or any-cert where no certificate is verified.
 	Params map[string]string
 	// URI is set instead of the rest when the connect string of pgsql is a postgresql:// URI.
 	URI string
+	// MaxConns is the number of connections to this host when it has a bound of its own, else 0.
+	MaxConns int
 }
 
 // ConnectTo parses the file's connect setting. Errors have Dovecot's wording.
 func (f *SQLFile) ConnectTo() (*SQLConnect, error) {
+	if f.Servers != nil {
+		return f.Servers, nil
+	}
 	c := &SQLConnect{Driver: f.Driver, MaxConns: defaultMaxConns}
 	switch f.Driver {
 	case "sqlite":

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -37,7 +36,7 @@ type passdb24 struct {
 	inline *Passdb
 	// override and defaults are the fields as words of 2.3.
 	override, defaults []string
-	pairs              [][2]string // all fields of the first kind, as templates
+	pairs              [][2]string // all fields, as name and template
 }
 
 // get looks a setting up in the section and around it. The second result is false when it is not set.
@@ -61,6 +60,24 @@ func (d *passdb24) template(key, fallback string) (string, error) {
 	return t, nil
 }
 
+// word is template for a place in a list of words.
+func (d *passdb24) word(key, fallback string) (string, error) {
+	text, _ := d.get(key, fallback)
+	t, err := word23(text)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", key, err)
+	}
+	return t, nil
+}
+
+// escaped is template for a text in which values are escaped. Nothing turns that off here.
+func (d *passdb24) escaped(key, fallback string) (string, error) {
+	if text, _ := d.get(key, fallback); usesSafe(text) {
+		d.warnf("passdb %s: %s: values are escaped in spite of | safe", d.s.name, key)
+	}
+	return d.template(key, fallback)
+}
+
 // common converts the keys that every driver has.
 func (d *passdb24) common() error {
 	for _, key := range []string{"deny", "master", "skip", "result_success", "result_failure", "result_internalfail", "username_filter"} {
@@ -73,42 +90,6 @@ func (d *passdb24) common() error {
 	if d.s.flags["passdb_mechanisms_filter"] != nil {
 		words := d.s.flagsText("passdb_mechanisms_filter", nil)
 		return d.assign23(d.path+"/mechanisms", strings.Join(words, " "), false)
-	}
-	return nil
-}
-
-// fields converts fields { }.
-func (d *passdb24) fields() error {
-	l := d.s.strs["passdb_fields"]
-	if l == nil {
-		return nil
-	}
-	for _, k := range l.keys {
-		t, err := template23(l.vals[k].text)
-		if err != nil {
-			return fmt.Errorf("fields { %s }: %w", k, err)
-		}
-		name, kind, _ := strings.Cut(k, ":")
-		word := name + "=" + t
-		if t == "" {
-			word = name
-		}
-		if d.driver != "ldap" && (d.driver != "oauth2" || kind != "") && strings.ContainsAny(word, " \t") {
-			return fmt.Errorf("fields { %s }: values with blanks are not supported", k)
-		}
-		// In 2.4 a variable of the driver names what the database answered.
-		for _, provider := range []string{"sql", "passwd_file"} {
-			word = strings.ReplaceAll(word, "{"+provider+":", "{passdb:")
-		}
-		switch kind {
-		case "default":
-			d.defaults = append(d.defaults, word)
-		case "":
-			d.override = append(d.override, word)
-			d.pairs = append(d.pairs, [2]string{name, t})
-		default:
-			return fmt.Errorf("fields { %s }: this form is not supported", k)
-		}
 	}
 	return nil
 }
@@ -137,8 +118,7 @@ func (d *passdb24) byDriver() error {
 	case "http":
 		return d.http()
 	case "pam":
-		service, _ := d.get("passdb_pam_service_name", "dovecot")
-		return d.setArgs(service)
+		return d.pam()
 	case "lua":
 		file, _ := d.get("lua_file", "")
 		return d.setArgs("file=" + file)
@@ -168,17 +148,32 @@ func (d *passdb24) setFields() error {
 func (d *passdb24) static() error {
 	words := d.override
 	if _, ok := d.get("passdb_static_password", ""); ok {
-		t, err := d.template("passdb_static_password", "")
+		t, err := d.word("passdb_static_password", "")
 		if err != nil {
 			return err
-		}
-		if strings.ContainsAny(t, " \t") {
-			return fmt.Errorf("passdb_static_password: a password with blanks is not supported")
 		}
 		words = append([]string{"password=" + t}, words...)
 	}
 	d.override = nil
 	return d.setArgs(strings.Join(words, " "))
+}
+
+// pam writes the arguments of the pam driver.
+func (d *passdb24) pam() error {
+	var args []string
+	for _, key := range []string{"session", "setcred", "failure_show_msg"} {
+		if text, ok := d.get("passdb_pam_"+key, "no"); ok {
+			args = append(args, key+"="+text)
+		}
+	}
+	if text, ok := d.get("passdb_pam_max_requests", ""); ok && !unlimited(Number, text) {
+		args = append(args, "max_requests="+text)
+	}
+	service, err := d.word("passdb_pam_service_name", "dovecot")
+	if err != nil {
+		return err
+	}
+	return d.setArgs(strings.Join(append(args, service), " "))
 }
 
 // scheme is the password scheme of passwords without one. It changed in 2.4.3.
@@ -198,7 +193,7 @@ func (d *passdb24) passwdFile() error {
 	}
 	args := []string{"scheme=" + d.scheme()}
 	if _, ok := d.s.vals["auth_username_format"]; ok {
-		t, err := d.template("auth_username_format", "")
+		t, err := d.word("auth_username_format", "")
 		if err != nil {
 			return err
 		}
@@ -214,111 +209,22 @@ func (d *passdb24) imap() error {
 		if !ok || key == "imapc_ssl" && text == "no" {
 			continue
 		}
-		t, err := template23(text)
+		t, err := word23(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 		args = append(args, arg+"="+t)
 	}
+	for key, arg := range map[string]string{"ssl_client_ca_file": "ssl_ca_file", "ssl_client_ca_dir": "ssl_ca_dir"} {
+		if text, _ := d.get(key, ""); text != "" {
+			args = append(args, arg+"="+text)
+		}
+	}
+	if !yesUnless(d, "ssl_client_require_valid_cert") {
+		args = append(args, "allow_invalid_cert=yes")
+	}
 	slices.Sort(args)
 	return d.setArgs(strings.Join(args, " "))
-}
-
-// hosts finds the database servers of a driver: those of the section, or those of the top level.
-func (d *passdb24) hosts(kind string) []*scope24 {
-	for _, s := range []*scope24{d.s, d.convert24.s, d.root} {
-		var out []*scope24
-		for _, sub := range s.subs {
-			if sub.kind == kind {
-				out = append(out, sub)
-			}
-		}
-		if len(out) > 0 {
-			return out
-		}
-	}
-	return nil
-}
-
-func (d *passdb24) sql() error {
-	f := &SQLFile{DefaultPassScheme: d.scheme()}
-	f.Path = d.conf.position(d.s.pos).File
-	f.Driver, _ = d.get("sql_driver", "")
-	var err error
-	if f.PasswordQuery, err = d.template("passdb_sql_query", ""); err != nil {
-		return err
-	}
-	if f.UpdateQuery, err = d.template("passdb_sql_update_query", ""); err != nil {
-		return err
-	}
-	switch {
-	case f.Driver == "":
-		return fmt.Errorf("sql_driver is not set")
-	case f.PasswordQuery == "":
-		return fmt.Errorf("query is not set")
-	}
-	if v, ok := d.s.vals["passdb_fields_import_all"]; ok && strings.EqualFold(v.text, "no") {
-		return fmt.Errorf("fields_import_all = no is not supported")
-	}
-	switch f.Driver {
-	case "sqlite":
-		f.Connect, _ = d.get("sqlite_path", "")
-	case "mysql", "pgsql":
-		f.Connect, err = d.connect(f.Driver)
-	default:
-		return fmt.Errorf("sql_driver = %s is not supported; use mysql, pgsql or sqlite", f.Driver)
-	}
-	if err == nil && f.Connect == "" {
-		err = fmt.Errorf("no database is given: sqlite_path, mysql HOST { } or pgsql HOST { }")
-	}
-	d.inline.SQL = f
-	if err != nil {
-		return err
-	}
-	return d.setFields()
-}
-
-// connect writes database servers as a connect string. The servers must only differ in their host.
-func (d *passdb24) connect(driver string) (string, error) {
-	var hosts, first []string
-	for i, h := range d.hosts(driver) {
-		var words []string
-		add := func(name, text string) {
-			if text != "" {
-				words = append(words, name+"="+text)
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(h.vals)) {
-			name := strings.TrimPrefix(key, driver+"_")
-			switch name {
-			case "connection_limit":
-				name = "maxconns"
-			case "ssl", "host":
-				continue
-			}
-			add(name, h.vals[key].text)
-		}
-		if l := h.strs[driver+"_parameters"]; l != nil {
-			for _, k := range l.keys {
-				add(k, l.vals[k].text)
-			}
-		}
-		for _, w := range words {
-			if strings.ContainsAny(w, " \t") {
-				return "", fmt.Errorf("%s %s { }: values with blanks are not supported", driver, h.name)
-			}
-		}
-		if i > 0 && !slices.Equal(words, first) {
-			return "", fmt.Errorf("%s %s { }: all servers must have the same settings", driver, h.name)
-		}
-		first = words
-		host := h.name
-		if v, ok := h.vals[driver+"_host"]; ok {
-			host = v.text
-		}
-		hosts = append(hosts, "host="+host)
-	}
-	return strings.Join(append(hosts, first...), " "), nil
 }
 
 func (d *passdb24) ldap() error {
@@ -334,7 +240,7 @@ func (d *passdb24) ldap() error {
 	for key, to := range map[string]*string{
 		"ldap_base": &f.Base, "passdb_ldap_filter": &f.PassFilter, "passdb_ldap_bind_userdn": &f.AuthBindUserDN,
 	} {
-		if *to, err = d.template(key, ""); err != nil {
+		if *to, err = d.escaped(key, ""); err != nil {
 			return err
 		}
 	}
@@ -353,7 +259,8 @@ func (d *passdb24) ldap() error {
 		return on != 0
 	}
 	f.AuthBind, f.TLS = yes("passdb_ldap_bind"), yes("ldap_starttls")
-	if mechs := d.root.flagsText("ldap_auth_sasl_mechanisms", nil); len(mechs) > 0 {
+	if mechs := d.list("ldap_auth_sasl_mechanisms"); mechs != "" {
+		mechs := strings.Fields(mechs)
 		f.SASLBind, f.SASLMech = true, mechs[0]
 	}
 	if f.TLSRequireCert = "demand"; !yesUnless(d, "ssl_client_require_valid_cert") {
@@ -361,8 +268,8 @@ func (d *passdb24) ldap() error {
 	}
 	var attrs []string
 	for _, p := range d.pairs {
-		if strings.Contains(p[1], ",") {
-			return fmt.Errorf("fields { %s }: values with commas are not supported", p[0])
+		if strings.HasSuffix(p[0], ":protected") && !uses(p[1], "ldap:") {
+			continue // a default_field
 		}
 		attrs = append(attrs, "="+p[0]+"="+p[1])
 	}

@@ -54,7 +54,7 @@ func (d *passdb24) list(key string) string {
 func (d *passdb24) takeFields() [][2]string {
 	var out [][2]string
 	out = append(out, d.pairs...)
-	d.override = nil
+	d.override, d.defaults = nil, nil
 	return out
 }
 

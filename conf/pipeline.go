@@ -40,8 +40,8 @@ var absent24 = []string{"ssl_ja3", "ssl_ja3_hash", "ssl_client_cert_fp", "ssl_cl
 // providers23 are the prefixes of variables that answer with fields. In 2.4 the answer of a database
 // has a prefix of its own.
 var providers23 = map[string]string{
-	"passdb": "passdb", "userdb": "userdb", "ldap": "ldap", "sql": "passdb", "passwd_file": "passdb", "oauth2": "passdb",
-	"lua": "passdb", "dict": "passdb",
+	"passdb": "passdb", "userdb": "userdb", "ldap": "ldap", "sql": "passdb", "passwd_file": "passdb", "lua": "passdb",
+	"oauth2": "oauth2",
 }
 
 // pieces24 calls fn with the literal texts and the pipelines of a template in order.

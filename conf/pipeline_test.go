@@ -123,20 +123,20 @@ func TestPipelines(t *testing.T) {
 
 func TestPipelinesThatAreRefused(t *testing.T) {
 	for in, want := range map[string]string{
-		"%{user":                                 "not closed",
-		"%{user | substr(1}":                     "unexpected end",
-		"%{user | 'x'}":                          "unexpected 'x'",
-		"%{literal('\\z')}":                      "Invalid character escape",
-		"%{user ! lower}":                        "unexpected '!'",
-		"%{user | nosuch}":                       "No such function 'nosuch'",
-		"%{user | regexp('(?=a)', 'b')}":         "the pattern (?=a) is not supported",
-		"%{user | if('~', '(', 'b', 'c')}":       "the pattern ( is not supported",
-		"%{user | encrypt(algorithm='aes')}":     "the filter encrypt is not supported",
-		"%{user | safe | lower}":                 "safe filter must be last",
-		"%{lookup(user)}":                        "only supported with a name in quotes",
-		"%{ssl_client_cert_fp}":                  "the variable ssl_client_cert_fp is not supported",
-		"%{event:x}":                             "variables of events are not supported",
-		"%{nosuch:x}":                            "Unsupported prefix 'nosuch'",
+		"%{user":                                  "not closed",
+		"%{user | substr(1}":                      "unexpected end",
+		"%{user | 'x'}":                           "unexpected 'x'",
+		"%{literal('\\z')}":                       "Invalid character escape",
+		"%{user ! lower}":                         "unexpected '!'",
+		"%{user | nosuch}":                        "No such function 'nosuch'",
+		"%{user | regexp('(?=a)', 'b')}":          "the pattern (?=a) is not supported",
+		"%{user | if('~', '(', 'b', 'c')}":        "the pattern ( is not supported",
+		"%{user | encrypt(algorithm='aes')}":      "the filter encrypt is not supported",
+		"%{user | safe | lower}":                  "safe filter must be last",
+		"%{lookup(user)}":                         "only supported with a name in quotes",
+		"%{ssl_client_cert_fp}":                   "the variable ssl_client_cert_fp is not supported",
+		"%{event:x}":                              "variables of events are not supported",
+		"%{nosuch:x}":                             "Unsupported prefix 'nosuch'",
 		"%{user | default(99999999999999999999)}": "Not a number",
 	} {
 		if got, err := template23(in); err == nil || !strings.Contains(err.Error(), want) {
@@ -148,11 +148,11 @@ func TestPipelinesThatAreRefused(t *testing.T) {
 // What an answer depends on decides what the cache may remember.
 func TestPipelinesTellTheirVariables(t *testing.T) {
 	for in, want := range map[string]string{
-		"%{user | md5 | hexlify(2)}":                               "user",
-		"%{if(local_port, '==', remote_port, local_ip, user)}":     "lport rport lip user",
-		"%{lookup('remote_ip')}":                                   "rip",
-		"%{user | sha1(salt=session)}":                             "user session",
-		"%{literal('x')} %{env:HOME}":                              "",
+		"%{user | md5 | hexlify(2)}":                                     "user",
+		"%{if(local_port, '==', remote_port, local_ip, user)}":           "lport rport lip user",
+		"%{lookup('remote_ip')}":                                         "rip",
+		"%{user | sha1(salt=session)}":                                   "user session",
+		"%{literal('x')} %{env:HOME}":                                    "",
 		"%{passdb:host | default(protocol)} %{sql:a | regexp('a', 'b')}": "passdb:host service passdb:a",
 	} {
 		text, err := template23(in)

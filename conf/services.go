@@ -146,6 +146,7 @@ func (c *Config) passdb(n *node) Passdb {
 	}
 	if n.inline != nil {
 		p.SQL, p.LDAP, p.OAuth2, p.HTTP = n.inline.SQL, n.inline.LDAP, n.inline.OAuth2, n.inline.HTTP
+		p.Answers, p.OnlyAnswers = n.inline.Answers, n.inline.OnlyAnswers
 	}
 	return p
 }

@@ -45,7 +45,15 @@ func (q *parser24) set(s *scope24, full string, n name24, v value24) error {
 
 // check24 checks a value that needs no more expansion against its type.
 func check24(n name24, v value24) error {
-	if n.kind != scalar24 || v.raw || v.file || strings.Contains(v.text, "%{") || n.typ == Text || unlimited(n.typ, v.text) {
+	switch {
+	case n.kind != scalar24 || v.raw || v.file:
+		return nil
+	case strings.Contains(v.text, "%{"):
+		if err := syntax24(v.text); err != nil {
+			return fmt.Errorf("%s: %w", v.text, err)
+		}
+		return nil
+	case n.typ == Text || unlimited(n.typ, v.text):
 		return nil
 	}
 	s := &Setting{Type: n.typ}

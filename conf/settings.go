@@ -73,4 +73,7 @@ type Settings struct {
 	SSLClientCAFile, SSLClientCADir          string // paths
 	SSLClientCert, SSLClientKey              string // PEM text once files are read
 	SSLClientRequireValidCert                bool
+	// What 2.4 has inside ssl_client { }; empty: the settings without Client.
+	SSLClientCipherList, SSLClientCipherSuites string
+	SSLClientCurveList, SSLClientMinProtocol   string
 }

@@ -63,6 +63,10 @@ func tlsSettings() []Setting {
 			Doc:   "PEM key of ssl_client_cert, normally <path.",
 			field: func(s *Settings) any { return &s.SSLClientKey },
 		},
+		clientSideSetting("ssl_cipher_list", func(s *Settings) any { return &s.SSLClientCipherList }),
+		clientSideSetting("ssl_cipher_suites", func(s *Settings) any { return &s.SSLClientCipherSuites }),
+		clientSideSetting("ssl_curve_list", func(s *Settings) any { return &s.SSLClientCurveList }),
+		clientSideSetting("ssl_min_protocol", func(s *Settings) any { return &s.SSLClientMinProtocol }),
 		{
 			Name: "ssl_client_require_valid_cert", Type: Bool, Default: "yes", Use: Used,
 			Doc:   "Refuse backends without a valid certificate.",
@@ -118,5 +122,13 @@ func tlsSettings() []Setting {
 			Why: "failed handshakes are always logged",
 			Doc: "Log TLS errors and alerts.",
 		},
+	}
+}
+
+// clientSideSetting is a setting of 2.4's ssl_client { }. Without it the one outside of the block counts for backends too.
+func clientSideSetting(name string, field func(*Settings) any) Setting {
+	return Setting{
+		Name: clientSide + name, Type: Text, Unset: true, Name24: "-", Use: Used,
+		Doc: "2.4 only, as ssl_client { " + name + " }: " + name + " of connections to backends.", field: field,
 	}
 }

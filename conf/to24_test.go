@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,7 +73,13 @@ type database struct {
 func meaning(t *testing.T, p Passdb) database {
 	t.Helper()
 	ex := func(text string) string { return expandFor(t, text, AuthLetters) }
-	d := database{Driver: p.Driver, Default: ex(p.DefaultFields), Override: ex(p.OverrideFields)}
+	override := p.OverrideFields
+	for _, a := range p.Answers {
+		override = strings.TrimSpace(override + " " + a[0] + "=" + a[1])
+	}
+	words := strings.Fields(override)
+	slices.Sort(words)
+	d := database{Driver: p.Driver, Default: ex(p.DefaultFields), Override: ex(strings.Join(words, " "))}
 	var err error
 	sql, ldap := p.SQL, p.LDAP
 	switch {
@@ -198,7 +205,7 @@ func TestConvert24IsReadAsTheSame(t *testing.T) {
 						t.Errorf("passdb %d of %+v (-2.3 +2.4):\n%s", i, f, d)
 					}
 				}
-				same := cmpopts.IgnoreFields(Passdb{}, "Position", "Name", "Args", "DefaultFields", "OverrideFields", "SQL", "LDAP")
+				same := cmpopts.IgnoreFields(Passdb{}, "Position", "Name", "Args", "DefaultFields", "OverrideFields", "Answers", "SQL", "LDAP")
 				if d := cmp.Diff(was, is, same); d != "" {
 					t.Errorf("passdbs (-2.3 +2.4):\n%s", d)
 				}

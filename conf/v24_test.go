@@ -1,9 +1,11 @@
 package conf
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,7 +160,11 @@ passdb lite {
 	dbs := c.Passdbs("imap")
 	want := []*SQLFile{
 		{
-			Driver: "mysql", Connect: "host=db1 host=db2 dbname=mail password=x user=dov", DefaultPassScheme: "CRYPT",
+			Driver: "mysql", DefaultPassScheme: "CRYPT",
+			Servers: &SQLConnect{Driver: "mysql", MaxConns: 5, Hosts: []SQLHost{
+				{Name: "db1", Params: map[string]string{"user": "dov", "password": "x", "dbname": "mail"}},
+				{Name: "db2", Params: map[string]string{"user": "dov", "password": "x", "dbname": "mail"}},
+			}},
 			PasswordQuery: "SELECT NULL AS password, 'Y' AS nopassword, host FROM users WHERE userid = '%u' AND d LIKE '%d%%'",
 		},
 		{Driver: "sqlite", Connect: "/var/db", DefaultPassScheme: "SSHA", PasswordQuery: "SELECT 1"},
@@ -172,8 +178,8 @@ passdb lite {
 			t.Errorf("passdb %d (-want +got):\n%s", i, d)
 		}
 	}
-	if dbs[1].OverrideFields != "host=%{passdb:mailhost}" {
-		t.Errorf("override_fields = %q", dbs[1].OverrideFields)
+	if d := cmp.Diff([][2]string{{"host", "%{passdb:mailhost}"}}, dbs[1].Answers); d != "" {
+		t.Errorf("fields (-want +got):\n%s", d)
 	}
 }
 
@@ -195,7 +201,7 @@ passdb ldap {
 	f := c.Passdbs("imap")[0].LDAP
 	if f == nil || len(f.URIs) != 2 || f.Base != "dc=example,dc=com" || f.DN != "cn=proxy" || !f.AuthBind ||
 		f.PassFilter != "(&(objectClass=inetOrgPerson)(uid=%n))" ||
-		f.PassAttrs != "=user=%{ldap:uid},=proxy=y,=host=%{ldap:mailHost:10.0.0.9}" {
+		f.PassAttrs != "=user=%{ldap:uid},=proxy=y,=host=%{|#"+hex.EncodeToString([]byte("ldap:mailHost | default('10.0.0.9')"))+"}" {
 		t.Errorf("ldap: %+v", f)
 	}
 }
@@ -229,8 +235,8 @@ passdb sql {
 	if s.Protocols != "pop3 imap" || s.AuthDebug || s.LoginGreeting != "a b" || s.InstanceName != "a b c" {
 		t.Errorf("protocols %q, auth_debug %v, greeting %q, instance %q", s.Protocols, s.AuthDebug, s.LoginGreeting, s.InstanceName)
 	}
-	if got := c.Passdbs("")[0].SQL.Connect; got != "host=db1 user=u" {
-		t.Errorf("connect = %q", got)
+	if got := c.Passdbs("")[0].SQL.Servers.Hosts; len(got) != 1 || got[0].Name != "db1" || got[0].Params["user"] != "u" {
+		t.Errorf("servers = %+v", got)
 	}
 }
 
@@ -266,10 +272,13 @@ func TestDialect24Errors(t *testing.T) {
 		{"a bad quote in a list", head24 + "protocols = \"imap\n", "@ line 3: protocols: Missing ending '\"'"},
 		{"an unknown $SET", head24 + "login_greeting = $SET:nosuch\n", "@ line 3: login_greeting: Failed to expand $SET:nosuch: Unknown setting: nosuch"},
 		{"a loop of $SET", head24 + "login_greeting = $SET:hostname\nhostname = $SET:login_greeting\n", "loops back to itself"},
-		{"a pipeline without a form in 2.3", head24 + "login_greeting = %{user | regexp('a', 'b')}\n", "@ line 3: login_greeting: %{user | regexp('a', 'b')}: the filter regexp is not supported"},
+		{"a filter that does not exist", head24 + "login_greeting = %{user | nosuch}\n", "@ line 3: login_greeting: %{user | nosuch}: No such function 'nosuch'"},
+		{"a pipeline that is no pipeline", head24 + "mail_path = %{user | }x{\nlogin_greeting = %{user ( }\n", "@ line 4: login_greeting: %{user ( }: syntax error, unexpected end"},
+		{"broken syntax in a setting without effect", head24 + "mail_path = %{user (}\n", "@ line 3: mail_path: %{user (}: syntax error, unexpected end"},
 		{"cleartext that has no effect", head24 + "ssl = required\nauth_allow_cleartext = yes\n", "@: auth_allow_cleartext=yes has no effect with ssl=required"},
-		{"a cert that is not verified", head24 + "ssl_server_request_client_cert = any-cert\n", "@ line 3: ssl_server_request_client_cert = any-cert is not supported: certificates of clients are always verified"},
-		{"fields with blanks", head24 + "passdb static {\nfields {\nreason = a b\n}\n}\n", "@ line 3: passdb static: fields { reason }: values with blanks are not supported"},
+		{"a cert that is not verified", head24 + "ssl_server_request_client_cert = any-cert\n", "@ line 3: ssl_server_request_client_cert = any-cert is not supported: a certificate that nobody has verified proves nothing; use yes"},
+		{"a field with an unknown suffix", head24 + "passdb static {\nfields {\nreason:x = a b\n}\n}\n", "@ line 3: passdb static: fields { reason:x }: unknown suffix :x"},
+		{"a database without connections", head24 + "sql_driver = pgsql\npassdb sql {\nquery = x\npgsql a {\nconnection_limit = 0\n}\n}\n", "@ line 4: passdb sql: pgsql a { }: connection_limit = 0: it has to be a number above 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "dovecot.conf")
@@ -453,5 +462,149 @@ func TestDialect24CountsWhatIsIgnored(t *testing.T) {
 	c := mustLoad(t, head24+"mail_driver = maildir\nmail_path = ~/Maildir\nnamespace inbox {\n  inbox = yes\n}\nauth_debug = yes\nsieve_x = y\nfts_autoindex = yes\n", Options{Serve: true})
 	if w := strings.Join(c.Warnings(), "\n"); !strings.Contains(w, "3 settings have no effect on a proxy: mail_driver, mail_path, namespace inbox") {
 		t.Errorf("warnings:\n%s", w)
+	}
+}
+
+func TestDialect24FieldsOfAnyForm(t *testing.T) {
+	c := mustLoad(t, head24+`
+sql_driver = pgsql
+ssl_client {
+  ca_file = /ca.pem
+}
+passdb sql {
+  query = SELECT pw, host FROM u WHERE u = '%{user | regexp('(.*), (.*)', '$2')}' AND d = %{user | domain | safe}
+  fields_import_all = no
+  fields {
+    password = %{sql:pw}
+    host = %{sql:host | default('10.0.0.9')}
+    reason = Not, today
+    port:default = %{if(local_port, '==', 143, 1143, 2143)}
+    pass:remove = x
+  }
+  pgsql db1 {
+    connection_limit = 3
+    parameters {
+      user = some one
+      password = p'w
+    }
+  }
+  pgsql db2 {
+    host = /run/postgresql
+  }
+}
+passdb static {
+  password = {PLAIN}a b
+  fields {
+    reason = Not, today
+    proxy:default = y
+  }
+}
+passdb other {
+  driver = sql
+  sql_driver = mysql
+  sql_query = x
+  mysql db1 {
+    ssl = yes
+    connect_timeout = 1 mins
+    read_timeout = 5 secs
+    ssl_client_require_valid_cert = no
+    port = 3307
+  }
+}
+passdb third {
+  driver = sql
+  sql_driver = mysql
+  sql_query = x
+  mysql db1 {
+    ssl = yes
+    ssl_client {
+      ca_dir = /ca
+    }
+  }
+  fields {
+    proxy = y
+    reason = a b
+  }
+}
+passdb passwd-file {
+  passwd_file_path = /etc/u, v/%{user | domain | lower}
+  auth_username_format = %{user | username | concat('-', local_port)}
+}
+`, Options{Serve: true})
+	expand := func(text string) string {
+		t.Helper()
+		p, err := ParseTemplate(text, AuthLetters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := p.Expand(pipelineVar)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	words := func(text string) string {
+		var out []string
+		for w := range strings.FieldsSeq(text) {
+			out = append(out, expand(w))
+		}
+		return strings.Join(out, "|")
+	}
+	dbs := c.Passdbs("imap")
+	sql := dbs[0]
+	var fields []string
+	for _, a := range sql.Answers {
+		fields = append(fields, a[0]+"="+expand(a[1]))
+	}
+	if d := cmp.Diff([]string{"password=", "host=h1", "reason=Not, today", "port:protected=1143", "pass:remove=x"}, fields); d != "" || !sql.OnlyAnswers {
+		t.Errorf("fields (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]SQLHost{
+		{Name: "db1", Params: map[string]string{"user": "some one", "password": "p'w"}},
+		{Name: "/run/postgresql", MaxConns: 5, Params: map[string]string{}},
+	}, sql.SQL.Servers.Hosts); d != "" {
+		t.Errorf("pgsql (-want +got):\n%s", d)
+	}
+	if !slices.ContainsFunc(c.Warnings(), func(w string) bool { return strings.Contains(w, "values are escaped in spite of | safe") }) {
+		t.Errorf("no warning about safe: %q", c.Warnings())
+	}
+	if got := words(dbs[1].Args); got != "password={PLAIN}a b|reason=Not, today" || dbs[1].DefaultFields != "proxy=y" {
+		t.Errorf("static: %q, %q", got, dbs[1].DefaultFields)
+	}
+	want := map[string]string{"ssl": "any-cert", "ssl_ca": "/ca.pem", "connect_timeout": "60", "read_timeout": "5", "port": "3307"}
+	if d := cmp.Diff(want, dbs[2].SQL.Servers.Hosts[0].Params); d != "" {
+		t.Errorf("mysql (-want +got):\n%s", d)
+	}
+	want = map[string]string{"ssl": "yes", "ssl_ca": "/ca.pem", "ssl_ca_path": "/ca"}
+	if d := cmp.Diff(want, dbs[3].SQL.Servers.Hosts[0].Params); d != "" {
+		t.Errorf("mysql (-want +got):\n%s", d)
+	}
+	if got := words(dbs[3].OverrideFields); got != "proxy=y|reason=a b" {
+		t.Errorf("override_fields = %q", got)
+	}
+	if got := expand(dbs[4].Args); got != "scheme=CRYPT username_format=FooBar-143 /etc/u, v/example.com" {
+		t.Errorf("passwd-file: %q", got)
+	}
+}
+
+func TestDialect24TLSOfOneSide(t *testing.T) {
+	c := mustLoad(t, head24+`
+ssl_min_protocol = TLSv1.2
+ssl_cipher_list = A
+ssl_server {
+  ssl_min_protocol = TLSv1.3
+}
+ssl_client {
+  require_valid_cert = no
+  ssl_cipher_list = B
+}
+`, Options{})
+	s := c.Settings(Filter{})
+	if s.SSLMinProtocol != "TLSv1.3" || s.SSLClientMinProtocol != "TLSv1.2" || s.SSLCipherList != "A" || s.SSLClientCipherList != "B" ||
+		s.SSLClientRequireValidCert {
+		t.Errorf("%+v", s)
+	}
+	if _, err := load(t, "ssl_client ssl_min_protocol = x\n", Options{}); err == nil {
+		t.Error("the name is taken in a 2.3 file")
 	}
 }

@@ -17,7 +17,7 @@ const sessionsKept = 1024
 // Client returns the side that talks to backends. verify is off for any-cert and for
 // ssl_client_require_valid_cert = no. ForHost makes it ready for one backend.
 func Client(s *conf.Settings, verify bool) (*tls.Config, error) {
-	c, err := common(s)
+	c, err := common(clientSide(s))
 	if err != nil {
 		return nil, err
 	}
@@ -115,4 +115,26 @@ func clientRoots(s *conf.Settings) (*x509.CertPool, error) {
 		}
 	}
 	return roots, nil // nil is the system's store
+}
+
+// clientSide puts what ssl_client { } of 2.4 says in the place of what counts for clients.
+func clientSide(s *conf.Settings) *conf.Settings {
+	if s.SSLClientCipherList+s.SSLClientCipherSuites+s.SSLClientCurveList+s.SSLClientMinProtocol == "" {
+		return s
+	}
+	c := *s
+	for _, f := range []struct {
+		to    *string
+		value string
+	}{
+		{&c.SSLCipherList, s.SSLClientCipherList},
+		{&c.SSLCipherSuites, s.SSLClientCipherSuites},
+		{&c.SSLCurveList, s.SSLClientCurveList},
+		{&c.SSLMinProtocol, s.SSLClientMinProtocol},
+	} {
+		if f.value != "" {
+			*f.to = f.value
+		}
+	}
+	return &c
 }

@@ -81,9 +81,15 @@ func optionValue(v string) string {
 }
 
 // mysqlTLS makes the TLS settings of a connect string. As in Dovecot there is TLS when there are
-// authorities to check the server with. ssl_verify_server_cert=no leaves out the server's name only.
+// authorities to check the server with, or when ssl says so as 2.4 does. ssl_verify_server_cert=no leaves out the server's name only.
 func mysqlTLS(set map[string]string) (*tls.Config, error) {
-	if set["ssl_ca"] == "" && set["ssl_ca_path"] == "" {
+	switch {
+	case set["ssl"] == "any-cert":
+		return withClientCert(set, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})
+	case set["ssl_ca"] != "" || set["ssl_ca_path"] != "":
+	case set["ssl"] == "yes": // the system's authorities
+		return withClientCert(set, &tls.Config{ServerName: serverName(set), MinVersion: tls.VersionTLS12})
+	default:
 		return nil, nil
 	}
 	roots := x509.NewCertPool()
@@ -117,6 +123,11 @@ func mysqlTLS(set map[string]string) (*tls.Config, error) {
 		c.InsecureSkipVerify = true // the chain is verified below
 		c.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(s, roots) }
 	}
+	return withClientCert(set, c)
+}
+
+// withClientCert adds what shows the server who asks.
+func withClientCert(set map[string]string, c *tls.Config) (*tls.Config, error) {
 	if cert, key := set["ssl_cert"], set["ssl_key"]; cert != "" || key != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {

@@ -64,8 +64,7 @@ type conn interface {
 
 // pool holds the connections to the hosts of one database.
 type pool struct {
-	open  func(ctx context.Context, host int) (conn, error)
-	limit int // connections to each host
+	open func(ctx context.Context, host int) (conn, error)
 
 	mu       sync.Mutex
 	hosts    []host
@@ -80,6 +79,7 @@ type pool struct {
 
 type host struct {
 	name    string
+	limit   int       // connections
 	idle    []*pooled // the last one was used most recently
 	opened  int       // connections, idle ones too
 	dialing int
@@ -105,9 +105,9 @@ type grant struct {
 }
 
 func newPool(names []string, limit int, open func(context.Context, int) (conn, error)) *pool {
-	p := &pool{open: open, limit: limit, hosts: make([]host, len(names)), dials: map[*dial]struct{}{}}
+	p := &pool{open: open, hosts: make([]host, len(names)), dials: map[*dial]struct{}{}}
 	for i, n := range names {
-		p.hosts[i].name = n
+		p.hosts[i].name, p.hosts[i].limit = n, limit
 	}
 	return p
 }
@@ -220,7 +220,7 @@ func (p *pool) grow(ctx context.Context, now time.Time) {
 		if soonest < 0 || h.retry.Before(p.hosts[soonest].retry) {
 			soonest = n
 		}
-		if h.opened+h.dialing >= p.limit || now.Before(h.retry) {
+		if h.opened+h.dialing >= h.limit || now.Before(h.retry) {
 			continue
 		}
 		if best < 0 || h.opened+h.dialing < p.hosts[best].opened+p.hosts[best].dialing {
@@ -239,8 +239,9 @@ func (p *pool) grow(ctx context.Context, now time.Time) {
 
 // refuse tells why a lookup need not wait for a connection.
 func (p *pool) refuse(now time.Time) error {
-	opened, dialing, failing, capacity := 0, 0, true, len(p.hosts)*p.limit
+	opened, dialing, failing, capacity := 0, 0, true, 0
 	for i := range p.hosts {
+		capacity += p.hosts[i].limit
 		opened += p.hosts[i].opened
 		dialing += p.hosts[i].dialing
 		failing = failing && p.hosts[i].err != nil

@@ -96,6 +96,11 @@ func (d *Driver) connectTo(c *conf.SQLConnect) error {
 		}
 		d.pool = newPool(names, c.MaxConns, hosts.open)
 	}
+	for i, h := range c.Hosts {
+		if h.MaxConns > 0 {
+			d.pool.hosts[i].limit = h.MaxConns
+		}
+	}
 	return nil
 }
 
