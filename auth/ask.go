@@ -42,6 +42,7 @@ type answer struct {
 	reason   string
 	wait     time.Duration
 	until    time.Time
+	noCache  bool // it depends on more than the cache's key says
 	// rec is the record it comes from, nil for a fresh answer.
 	rec *record
 }
@@ -49,7 +50,7 @@ type answer struct {
 func newAnswer(r *passdb.Result, verified bool) *answer {
 	a := &answer{
 		status: r.Status, scheme: r.DefaultScheme, detail: r.Detail, verified: verified, warnings: r.Warnings,
-		reason: r.Reason, wait: r.Wait, until: r.Until,
+		reason: r.Reason, wait: r.Wait, until: r.Until, noCache: r.NoCache,
 	}
 	if r.HasPassword {
 		a.stored = newStored(string(r.Password), r.DefaultScheme, r.NoScheme)

@@ -42,6 +42,8 @@ type Authenticator struct {
 	entries    map[int]*entry    // by conf.Passdb.Index
 	chains     map[string]*chain // by service
 	warned     map[string]bool   // warnings given once
+	ids        map[string]int    // numbers of passdbs, by driver and args
+	passdbs    int               // how many are numbered
 	closed     bool
 	cancels    map[uint64]context.CancelFunc // of the lookups in flight
 	nextFlight uint64
@@ -67,6 +69,7 @@ func open(c configuration, drivers map[string]passdb.Factory, events event.Sink)
 		entries: map[int]*entry{},
 		chains:  map[string]*chain{},
 		warned:  map[string]bool{},
+		ids:     map[string]int{},
 		cancels: map[uint64]context.CancelFunc{},
 	}
 	if err := a.prepare(); err != nil {
@@ -143,15 +146,21 @@ func (a *Authenticator) chain(service string) (*chain, error) {
 	if c.names, err = newNameRules(c.settings); err != nil {
 		return nil, err
 	}
-	for _, p := range a.config.Passdbs(service) {
-		e := a.entries[p.Index]
-		if e == nil {
-			if e, err = a.openEntry(p); err != nil {
+	passdbs := a.config.Passdbs(service)
+	for _, masters := range []bool{false, true} { // the order of their numbers
+		for _, p := range passdbs {
+			if p.Master != masters || a.entries[p.Index] != nil {
+				continue
+			}
+			e, err := a.openEntry(p)
+			if err != nil {
 				return nil, err
 			}
 			a.entries[p.Index] = e
 		}
-		c.add(e)
+	}
+	for _, p := range passdbs {
+		c.add(a.entries[p.Index])
 	}
 	if err := c.check(); err != nil {
 		return nil, err

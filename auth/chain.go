@@ -95,7 +95,8 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 	var unknown, broken bool
 	for {
 		e := list[i]
-		t.entry, t.req.Passdb = e, e.Index
+		t.entry, t.req.Passdb = e, e.id
+		t.req.SeenUnknown, t.req.SeenFailure = unknown, broken
 		t.stored, t.unlessFailed = stored{}, t.fields.Clone()
 		t.reason, t.wait = "", 0
 		proven := t.proven

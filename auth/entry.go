@@ -45,6 +45,8 @@ type entry struct {
 	mechanisms                 []string
 	users                      userFilter
 	vars                       []string // what answers depend on; nil: they are never cached
+	unshared                   bool     // answers may depend on more: equal questions are not merged
+	id                         int      // %!
 	health                     health
 }
 
@@ -100,8 +102,15 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 			a.events.Emit(event.Notice{Level: event.Error, Source: "auth", Text: text})
 		})
 	}
+	if l, ok := e.driver.(passdb.Talker); ok {
+		l.SetLog(func(level passdb.Level, text string) {
+			a.events.Emit(event.Notice{Level: levels[level], Source: "auth", Text: event.Clean(text, 1024)})
+		})
+	}
 	e.verifier, _ = e.driver.(passdb.Verifier)
 	e.challenger, _ = e.driver.(passdb.ChallengeVerifier)
+	_, e.unshared = e.driver.(passdb.Unshared)
+	e.id = a.number(p)
 	if c, ok := e.driver.(passdb.Cacheable); ok {
 		e.vars = append([]string{}, c.CacheVars()...)
 		for _, f := range e.answers {
@@ -113,6 +122,22 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 		}
 	}
 	return e, nil
+}
+
+// levels are the log's names for those of drivers.
+var levels = map[passdb.Level]event.Level{
+	passdb.Debug: event.Debug, passdb.Info: event.Info, passdb.Warning: event.Warning, passdb.Error: event.Error,
+}
+
+// number counts passdbs from 1, as Dovecot does for %!: blocks with the same driver and args are one.
+func (a *Authenticator) number(p conf.Passdb) int {
+	key := p.Driver + "\x00" + p.Args
+	if n, seen := a.ids[key]; seen && p.SQL == nil && p.LDAP == nil && p.OAuth2 == nil && p.HTTP == nil && p.Lua == nil {
+		return n
+	}
+	a.passdbs++
+	a.ids[key] = a.passdbs
+	return a.passdbs
 }
 
 // blockError is a mistake in a passdb block, in Dovecot's words and with its place.

@@ -62,7 +62,7 @@ func (t *attempt) judgePassword(ctx context.Context, e *entry, ans *answer) (pas
 		return passdb.OK, outcome{}
 	case e.Deny:
 		return passdb.Mismatch, outcome{} // only the user's existence counts
-	case t.fields.Has("nopassword"):
+	case t.fields.Has("nopassword") && (ans.rec == nil || !ans.rec.learned): // what a driver verified has a password
 		if ans.rec != nil {
 			t.entryInfo("Cached NULL password access")
 		} else {

@@ -26,7 +26,7 @@ type question struct {
 
 // once are the variables that are different in each login, so that caching what depends on them
 // would only fill memory.
-var once = [...]string{"session", "pid", "client_pid", "session_pid", "rport", "remote_port", "real_rport", "real_remote_port"}
+var once = [...]string{"session", "session_pid", "rport", "remote_port", "real_rport", "real_remote_port"}
 
 // key describes the question that a passdb is about to be asked. The user's name and the entry are
 // part of it whatever the query uses: no record can be found by another user or another entry.
@@ -65,16 +65,17 @@ func appendPart(b []byte, s string) []byte {
 
 // query asks the driver. Equal questions that are asked at the same time are asked once.
 func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, error) {
-	if q.key == "" {
+	req := t.req
+	req.Log, req.SkipPassword = t.logger(e), t.passwordSeen
+	if q.key == "" || e.unshared {
 		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 		defer cancel()
-		return e.lookup(ctx, &t.req, q)
+		return e.lookup(ctx, &req, q)
 	}
 	flight := q.key
 	if q.verify {
 		flight += t.a.macs.of("", string(t.password)).text()
 	}
-	req := t.req
 	fields := t.fields.Clone()
 	req.Fields = &fields
 	done := t.a.flights.DoChan(flight, func() (ans any, err error) {
@@ -151,7 +152,7 @@ func (a *Authenticator) detach(ctx context.Context) (context.Context, func(), er
 // remember stores a fresh answer. Status and compared are what became of it.
 func (t *attempt) remember(q question, ans *answer, status passdb.Status, compared bool) {
 	c := t.a.cache
-	if c == nil || !q.cacheable {
+	if c == nil || !q.cacheable || ans.noCache {
 		return
 	}
 	rec := &record{key: q.key, user: t.userAsked}

@@ -36,6 +36,24 @@ func (t *attempt) line(db string, level event.Level, text string) {
 	})
 }
 
+// logger gives a driver a way to write lines about the question at hand. It may outlive the attempt, so
+// it holds copies.
+func (t *attempt) logger(e *entry) func(passdb.Level, string) {
+	line := event.AuthLine{
+		Session: t.req.Session, DB: e.Name, User: t.req.User, Remote: t.req.Remote.Addr(), Master: t.req.LoginUser != "",
+	}
+	events, verbose, debug := t.a.events, t.verbose(), t.chain.settings.AuthDebug
+	return func(level passdb.Level, text string) {
+		line := line
+		line.Level = levels[level]
+		if line.Level == event.Debug && !debug {
+			return
+		}
+		line.Text, line.Quiet = event.Clean(text, 1024), line.Level == event.Info && !verbose
+		events.Emit(line)
+	}
+}
+
 // bareInfo is a line that Dovecot writes without the "db(user,ip): " prefix.
 func (t *attempt) bareInfo(text string) { t.line("", event.Info, text) }
 

@@ -67,9 +67,19 @@ type Passdb struct {
 	// OAuth2 is the same for the oauth2 driver, HTTP for the http driver.
 	OAuth2 *OAuth2File
 	HTTP   *HTTPFile
+	// Lua is the script of a lua passdb in the 2.4 dialect.
+	Lua *LuaScript
 	// Index is the entry's number in the whole configuration. It is part of the cache key, so two
 	// entries with equal driver and args never share a cached answer.
 	Index int
+}
+
+// LuaScript is what the 2.4 dialect says about a Lua script.
+type LuaScript struct {
+	File     string      // its path
+	Text     string      // the script itself, instead of File
+	Settings [][2]string // lua_settings, for script_init
+	Scheme   string      // of passwords that name none
 }
 
 // Service is one service block whose protocol is enabled.

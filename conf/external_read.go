@@ -18,8 +18,15 @@ const (
 	maxExternalFiles = 1000
 )
 
-// externalKeys are the settings of an external file: *string, *bool or *uint by name.
+// externalKeys are the settings of an external file: *string, *bool, *uint or func(string) error by name.
 type externalKeys map[string]any
+
+// externalSection is a section that is being read: its settings by name, or any.
+type externalSection struct {
+	keys externalKeys
+	any  func(name, value string)
+	end  func() error // may be nil
+}
 
 // externalFile reads a *.conf.ext with the files it includes. Its grammar differs from that of
 // dovecot.conf: comments and blank lines do not end a continuation, the files of one !include are
@@ -29,6 +36,9 @@ type externalFile struct {
 	stack    []*externalInput
 	pending  string // the lines of a continuation so far
 	skipping int    // how many skipped sections are open
+	// sections begins a section by its kind and name; nil: sections are skipped.
+	sections func(kind, name string) (*externalSection, error)
+	section  *externalSection // the one that is open
 	warnings []string
 }
 
@@ -42,7 +52,12 @@ type externalInput struct {
 
 // readExternal reads path into keys and returns the warnings about it.
 func readExternal(path string, keys externalKeys) ([]string, error) {
-	x := &externalFile{keys: keys}
+	return readExternalSections(path, keys, nil)
+}
+
+// readExternalSections is readExternal for a file whose sections mean something.
+func readExternalSections(path string, keys externalKeys, sections func(kind, name string) (*externalSection, error)) ([]string, error) {
+	x := &externalFile{keys: keys, sections: sections}
 	defer func() {
 		for len(x.stack) > 0 {
 			x.pop()
@@ -142,22 +157,48 @@ func (x *externalFile) logical(in *externalInput, text string) error {
 		}
 		return x.set(key, externalValue(trimBlanksLeft(rest[1:])))
 	case key == "}" && rest == "":
-		if x.skipping == 0 {
-			return errors.New("Unexpected '}'")
-		}
-		x.skipping--
-		return nil
+		return x.leave()
 	}
+	name := ""
 	if !strings.HasPrefix(rest, "{") {
 		if end := strings.IndexAny(rest, " \t"); end >= 0 {
-			rest = trimBlanksLeft(rest[end:])
+			name, rest = rest[:end], trimBlanksLeft(rest[end:])
 		}
 	}
 	if !strings.HasPrefix(rest, "{") {
 		return errors.New("Expecting '='")
 	}
-	x.skipping++
-	return nil
+	return x.enter(key, name)
+}
+
+// enter begins a section.
+func (x *externalFile) enter(kind, name string) (err error) {
+	switch {
+	case x.sections == nil:
+		x.skipping++
+	case x.section != nil:
+		return errors.New("Nested sections not supported")
+	default:
+		x.section, err = x.sections(kind, name)
+	}
+	return err
+}
+
+// leave ends a section.
+func (x *externalFile) leave() error {
+	s := x.section
+	switch {
+	case s == nil && x.skipping == 0:
+		return errors.New("Unexpected '}'")
+	case s == nil:
+		x.skipping--
+		return nil
+	}
+	x.section = nil
+	if s.end == nil {
+		return nil
+	}
+	return s.end()
 }
 
 // externalValue removes the quotes around a value, or replaces $ENV:NAME in one without quotes.
@@ -195,7 +236,17 @@ func expandEnvironment(v string) string {
 }
 
 func (x *externalFile) set(key, value string) error {
-	switch p := x.keys[key].(type) {
+	keys := x.keys
+	if x.section != nil {
+		if x.section.any != nil {
+			x.section.any(key, value)
+			return nil
+		}
+		keys = x.section.keys
+	}
+	switch p := keys[key].(type) {
+	case func(string) error:
+		return p(value)
 	case *string:
 		*p = value
 	case *bool:

@@ -120,8 +120,9 @@ func (d *passdb24) byDriver() error {
 	case "pam":
 		return d.pam()
 	case "lua":
-		file, _ := d.get("lua_file", "")
-		return d.setArgs("file=" + file)
+		return d.lua()
+	case "dict":
+		return fmt.Errorf("2.4 has no driver dict; use lua, or a 2.3 configuration")
 	}
 	return d.setFields()
 }
@@ -200,6 +201,26 @@ func (d *passdb24) passwdFile() error {
 		args = append(args, "username_format="+t)
 	}
 	return d.setArgs(strings.Join(append(args, file), " "))
+}
+
+func (d *passdb24) lua() error {
+	file, _ := d.get("lua_file", "")
+	script := &LuaScript{File: file, Scheme: d.scheme()}
+	if text, inline := strings.CutPrefix(file, "inline:"); inline {
+		script.File, script.Text = "", text
+	}
+	for _, s := range []*scope24{d.root, d.s} {
+		if l := s.strs["lua_settings"]; l != nil {
+			for _, k := range l.keys {
+				script.Settings = append(script.Settings, [2]string{k, l.vals[k].text})
+			}
+		}
+	}
+	d.inline.Lua = script
+	if script.File == "" {
+		return d.setFields()
+	}
+	return d.setArgs("file=" + file)
 }
 
 func (d *passdb24) imap() error {

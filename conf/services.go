@@ -145,7 +145,7 @@ func (c *Config) passdb(n *node) Passdb {
 		p.Name = p.Driver
 	}
 	if n.inline != nil {
-		p.SQL, p.LDAP, p.OAuth2, p.HTTP = n.inline.SQL, n.inline.LDAP, n.inline.OAuth2, n.inline.HTTP
+		p.SQL, p.LDAP, p.OAuth2, p.HTTP, p.Lua = n.inline.SQL, n.inline.LDAP, n.inline.OAuth2, n.inline.HTTP, n.inline.Lua
 		p.Answers, p.OnlyAnswers = n.inline.Answers, n.inline.OnlyAnswers
 	}
 	return p

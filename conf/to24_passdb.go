@@ -95,6 +95,10 @@ func (w *writer24) driver(p Passdb, f *fields24) error {
 		return w.oauth2(p, f)
 	case "http":
 		return w.http(p)
+	case "lua":
+		return w.lua(p)
+	case "dict":
+		return fmt.Errorf("2.4 has no driver dict")
 	}
 	if p.Args != "" {
 		return fmt.Errorf("the driver %s has to be written anew for 2.4", p.Driver)
@@ -146,6 +150,25 @@ func (w *writer24) passwdFile(p Passdb) error {
 	}
 	w.set("default_password_scheme", scheme)
 	return w.authTemplate("passwd_file_path", rest)
+}
+
+func (w *writer24) lua(p Passdb) error {
+	for word := range strings.FieldsSeq(p.Args) {
+		switch name, v, _ := strings.Cut(word, "="); name {
+		case "file":
+			w.set("lua_file", v)
+		case "blocking":
+			w.set("use_worker", v)
+		case "scheme":
+			w.set("default_password_scheme", v)
+		case "cache_key":
+			w.problem("passdb %s { args = %s }: in 2.4 the script says it in auth_passdb_get_cache_key()", p.Name, word)
+		default:
+			return fmt.Errorf("Unsupported parameter %s", word)
+		}
+	}
+	w.problem("passdb %s: in 2.4 the script answers with a table (or nil) beside PASSDB_RESULT_OK, not with a string", p.Name)
+	return nil
 }
 
 func (w *writer24) imap(p Passdb) error {

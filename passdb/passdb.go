@@ -62,6 +62,8 @@ type Result struct {
 	Fields []Field
 	// Detail says why for the log, in Dovecot's words ("missing passwd file: ..."). May be empty.
 	Detail string
+	// NoCache: the answer depends on more than what CacheVars lists and must not be kept.
+	NoCache bool
 	// Warnings are what else the log should say about this answer, a line each at warning level
 	// with the passdb's and the user's name before it ("Multiple values found for 'host', ...").
 	Warnings []string
@@ -115,6 +117,12 @@ type Cacheable interface {
 	CacheVars() []string
 }
 
+// Unshared is a Cacheable Driver whose answers may depend on more than CacheVars lists, which
+// Result.NoCache then tells: equal questions that are asked at the same time are each asked.
+type Unshared interface {
+	Unshared()
+}
+
 // Closer is a Driver that holds connections or files.
 type Closer interface {
 	Close() error
@@ -132,6 +140,23 @@ type Pinger interface {
 // a whole line for the error log, in Dovecot's words.
 type Reporter interface {
 	SetReport(report func(text string))
+}
+
+// Level is the importance of a line that a driver has for the log.
+type Level int
+
+// The levels.
+const (
+	Debug Level = iota
+	Info
+	Warning
+	Error
+)
+
+// Talker is a Driver that has lines of its own for the log. SetLog is called at most once, before the
+// first question; the driver may call log at any time from any goroutine, but not after Close.
+type Talker interface {
+	SetLog(log func(level Level, text string))
 }
 
 // Factory opens the driver of one passdb entry. Its error is a configuration error.

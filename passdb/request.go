@@ -3,6 +3,7 @@ package passdb
 import (
 	"crypto/tls"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -40,6 +41,19 @@ type Request struct {
 	CredentialsScheme string
 	Fields            *Fields // extra fields so far, for %{passdb:name}
 	Passdb            int     // number of the passdb that is asked, for %!
+	// SkipPassword: an earlier passdb has accepted the user. SeenUnknown and SeenFailure: one did
+	// not know the user, one did not answer.
+	SkipPassword, SeenUnknown, SeenFailure bool
+	// Log writes a line about this question, with the passdb's and the user's name before it. nil:
+	// nobody listens. It may be called from any goroutine.
+	Log func(level Level, text string)
+}
+
+// Say writes a line about the question to the log.
+func (r *Request) Say(level Level, text string) {
+	if r.Log != nil {
+		r.Log(level, text)
+	}
 }
 
 // Var answers a %variable of the auth process by its long name (Dovecot 2.3 auth variables).
@@ -77,7 +91,9 @@ func (r *Request) Var(name string) (string, bool) {
 		return port(r.RealLocal), true
 	case "real_rport", "real_remote_port":
 		return port(r.RealRemote), true
-	case "pid", "client_pid", "session_pid":
+	case "pid", "client_pid":
+		return strconv.Itoa(os.Getpid()), true
+	case "session_pid":
 		return "", true
 	case "home":
 		return "", true
@@ -147,9 +163,7 @@ func ip(a netip.AddrPort) string {
 	return a.Addr().Unmap().String()
 }
 
+// port is "0" when it is not known, as in Dovecot.
 func port(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return ""
-	}
 	return strconv.Itoa(int(a.Port()))
 }

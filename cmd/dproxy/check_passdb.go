@@ -74,7 +74,16 @@ func (k *checker) passdbFiles(p conf.Passdb) {
 			k.addAt(levelNote, "passdb", path+" depends on the login: not looked at", place{File: p.File, Line: p.Line})
 			return
 		}
-	case "sql", "ldap":
+	case "lua":
+		if _, path, _ = strings.Cut(" "+p.Args, " file="); p.Lua != nil {
+			path = p.Lua.File
+		}
+		path, _, _ = strings.Cut(path, " ")
+		if path == "" {
+			return
+		}
+		secret = false
+	case "sql", "ldap", "dict":
 		if p.SQL != nil || p.LDAP != nil {
 			return
 		}
@@ -99,6 +108,10 @@ func (k *checker) external(p conf.Passdb) (secret bool) {
 	if p.Driver == "sql" {
 		if f, err := conf.LoadSQLFile(p.Args); err == nil {
 			warnings, secret = f.Warnings, strings.Contains(f.Connect, "pass") || strings.Contains(f.Connect, "://")
+		}
+	} else if p.Driver == "dict" {
+		if f, err := conf.LoadDictFile(p.Args); err == nil {
+			warnings, secret = f.Warnings, strings.Contains(f.URI, ":password=")
 		}
 	} else if f, err := conf.LoadLDAPFile(p.Args); err == nil {
 		warnings, secret = f.Warnings, f.DNPass != ""

@@ -14,8 +14,10 @@ import (
 	submissionfront "dproxy/login/submission"
 	"dproxy/passdb"
 	"dproxy/passdb/checkpassword"
+	"dproxy/passdb/dict"
 	passdbimap "dproxy/passdb/imap"
 	"dproxy/passdb/ldap"
+	"dproxy/passdb/lua"
 	"dproxy/passdb/passwdfile"
 	"dproxy/passdb/sql"
 	"dproxy/passdb/static"
@@ -52,8 +54,8 @@ func drivers() map[string]passdb.Factory {
 		"pam":           without("needs C libraries, which dproxy is built without; use ldap, sql, imap or checkpassword instead"),
 		"bsdauth":       without("exists on BSD only"),
 		"oauth2":        without("is not in this version"),
-		"lua":           without("is not in this version"),
-		"dict":          without("is not in this version"),
+		"lua":           lua.New,
+		"dict":          dict.New,
 	}
 }
 
