@@ -61,7 +61,7 @@ func (s *Session) Data(message io.Reader, wait time.Duration) []Result {
 
 // data sends a message with DATA. The reply is set when the backend did not want it.
 func (s *Session) data(message io.Reader, wait time.Duration) (*wire.Reply, *Error) {
-	if err := s.limit(commandTime); err != nil {
+	if err := s.limit(s.Patience); err != nil {
 		return nil, err
 	}
 	r, err := s.command("DATA")

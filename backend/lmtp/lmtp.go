@@ -5,6 +5,7 @@
 package lmtp
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type Session struct {
 
 	listed map[string]string // what the last LHLO said: keyword to arguments
 
+	// Patience bounds the answer to one command.
+	Patience time.Duration
+
 	mail     string      // the MAIL command until it is sent
 	mailed   bool        // MAIL was accepted
 	refused  *wire.Reply // what MAIL was refused with
@@ -48,7 +52,7 @@ func Dial(ctx context.Context, d *backend.Dialer, l *backend.Login, client backe
 	if err != nil {
 		return nil, dialError(err, l.Target)
 	}
-	s := &Session{c: c, l: l, smtp: l.Target.Protocol == "smtp"}
+	s := &Session{c: c, l: l, smtp: l.Target.Protocol == "smtp", Patience: commandTime}
 	if err := s.handshake(); err != nil {
 		s.part()
 		if err.Kind == TimedOut {
@@ -185,6 +189,10 @@ func (s *Session) command(line string) (wire.Reply, *Error) {
 func (s *Session) send(text string) *Error {
 	if s.broken != nil {
 		return s.broken
+	}
+	// What came early is an answer to nothing, but for the goodbye of a server that stops.
+	if early := s.c.R.Rest(); len(early) > 0 && !bytes.HasPrefix(early, []byte("421")) {
+		return s.fail(BadReply, "Reply to a command that was not sent: "+backend.Excerpt(string(early[:min(len(early), 100)])))
 	}
 	if err := s.c.Send(text); err != nil {
 		return s.lost(err)

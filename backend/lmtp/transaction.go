@@ -71,7 +71,7 @@ func (s *Session) Rcpt(r Recipient) (wire.Reply, error) {
 	}
 	line, err := s.rcpt(r)
 	if err == nil {
-		err = s.limit(commandTime)
+		err = s.limit(s.Patience)
 	}
 	if err != nil {
 		return wire.Reply{}, err

@@ -129,6 +129,9 @@ func (d *dialogue) login() (backend.Welcome, error) {
 		return backend.Welcome{}, &backend.Error{Kind: backend.RemoteConfig, Text: "Server has disabled authentication (TLS required?)"}
 	}
 	d.at = "auth"
+	if d.c.R.Buffered() > 0 {
+		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Reply to a command that was not sent"}
+	}
 	t := d.l.Target
 	mech := t.Mech
 	if mech == "" {
@@ -170,7 +173,9 @@ func judge(line string, args []wire.SieveArg) (backend.Welcome, error) {
 	switch strings.ToUpper(args[0].Text) {
 	case "OK":
 		return backend.Welcome{Line: line}, nil
-	case "NO", "BYE":
+	case "NO":
+	case "BYE": // a server that goes, which says nothing of the password
+		return backend.Welcome{}, &backend.Error{Kind: backend.Remote, Text: "Remote ended the session: " + backend.Excerpt(line)}
 	default:
 		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Remote sent invalid response: " + backend.Excerpt(line)}
 	}

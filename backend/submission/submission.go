@@ -214,6 +214,9 @@ func (d *dialogue) login() (backend.Welcome, error) {
 	if len(line) > maxLine {
 		line, asked = "AUTH "+mech, initial
 	}
+	if d.c.R.Buffered() > 0 {
+		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Reply to a command that was not sent"}
+	}
 	if err := d.c.Send(line + "\r\n"); err != nil {
 		return backend.Welcome{}, err
 	}

@@ -37,6 +37,7 @@ func TestLogin(t *testing.T) {
 	}{
 		{"AUTH PLAIN with its response", lines(plain, auth, "S: 235 2.7.0 Logged in fake.", "EOF"), nil, "235 2.7.0 Logged in fake."},
 		{"a reply of several lines goes on as it is", lines(plain, auth, "S: 235-2.7.0 Logged", "S: 235 2.7.0 in.", "EOF"), nil, "235-2.7.0 Logged\r\n235 2.7.0 in."},
+		{"a success with the extensions", lines(greet, ehlo, `R: "250-fake\r\n250 AUTH PLAIN\r\n235 in\r\n"`, "EOF"), nil, "protocol: Reply to a command that was not sent"},
 		{"a greeting of several lines", lines("S: 220-fake", "S: 220 ESMTP", ehlo, "S: 250-fake", "S: 250 AUTH PLAIN", auth, "S: 235 ok", "EOF"), nil, "235 ok"},
 		{
 			"XCLIENT and EHLO in one go, only what is listed", lines(greet, ehlo, "S: 250-fake", "S: 250-XCLIENT ADDR PORT HELO PROTO TTL SESSION FORWARD LOGIN TIMEOUT", "S: 250 AUTH PLAIN",

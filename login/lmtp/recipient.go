@@ -297,6 +297,9 @@ func (t *transaction) connect(to *route.Target) *group {
 	g := &group{done: make(chan struct{})}
 	up, err := lmtpclient.Dial(t.ctx, f.c.Dialer(), &backend.Login{Target: target, Identity: id}, client)
 	if err == nil {
+		if to.Timeout != f.c.Settings().LoginProxyTimeout {
+			up.Patience = min(up.Patience, to.Timeout)
+		}
 		err = up.Mail(t.mail)
 	}
 	if err != nil {

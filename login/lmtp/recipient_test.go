@@ -110,6 +110,8 @@ func TestBackendsRefusals(t *testing.T) {
 		{"a close instead of the greeting", []rule{{"CONNECT", "!close"}}, `451 4.4.0 Proxy failed \(connection lost, session=` + sid + `\)`},
 		{"a close within the transaction", []rule{{"RCPT", "!close"}}, `451 4.4.0 Proxy failed \(connection lost, session=` + sid + `\)`},
 		{"421 is a lost connection", []rule{{"RCPT", "421 4.3.2 bye"}}, `451 4.4.0 Proxy failed \(connection lost, session=` + sid + `\)`},
+		{"a reply too many", []rule{{"CONNECT", "220 b\r\n250 b"}}, `451 4.4.0 Proxy failed \(bad reply, session=` + sid + `\)`},
+		{"silence about a recipient", []rule{{"RCPT", "!hang"}}, `451 4.4.0 Proxy failed \(timed out, session=` + sid + `\)`},
 		{"silence", []rule{{"CONNECT", "!hang"}}, `451 4.4.0 Proxy failed \(connect, session=` + sid + `\)`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

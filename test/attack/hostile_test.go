@@ -28,11 +28,12 @@ func (c *tap) endless(text string) {
 // hostileBanners begin badly: none of them may hear a password.
 func hostileBanners() []*hostileBackend {
 	var all []*hostileBackend
-	for _, protocol := range []string{"imap", "pop3"} {
+	for _, p := range protocols {
+		protocol := p.name
 		add := func(name string, serve func(*tap)) {
 			all = append(all, &hostileBackend{name: name, protocol: protocol, serve: serve})
 		}
-		ok := map[string]string{"imap": "* OK ", "pop3": "+OK "}[protocol]
+		ok := p.ready + " "
 		add("silence", func(c *tap) { c.wait() })
 		add("an endless line for a banner", func(c *tap) { c.endless("x") })
 		add("an endless good line for a banner", func(c *tap) {
@@ -48,10 +49,12 @@ func hostileBanners() []*hostileBackend {
 		add("a banner byte by byte", func(c *tap) { c.dribble(ok + strings.Repeat("x", 1000)) })
 		add("garbage", func(c *tap) { c.endless("\x00\xff\x1b[31m\r\n") })
 		add("a goodbye", func(c *tap) {
-			_ = c.send(map[string]string{"imap": "* BYE go away\r\n", "pop3": "-ERR go away\r\n"}[protocol])
+			_ = c.send(map[string]string{
+				"imap": "* BYE go away\r\n", "pop3": "-ERR go away\r\n", "submission": "421 go away\r\n", "sieve": "BYE \"go away\"\r\n", "lmtp": "421 go away\r\n",
+			}[protocol])
 		})
 		add("another protocol", func(c *tap) {
-			if c.send("220 mail ESMTP\r\n") == nil {
+			if c.send(map[bool]string{true: "* OK IMAP\r\n", false: "220 mail ESMTP\r\n"}[p.ready == "220 "]) == nil {
 				c.wait()
 			}
 		})

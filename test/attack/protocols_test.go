@@ -37,14 +37,14 @@ var protocols = []protocol{
 		login: func(u, p string) [][2]string {
 			return [][2]string{{"EHLO client.example.org\r\n", "250 "}, {"AUTH PLAIN " + plain("", u, p) + "\r\n", "235 "}}
 		},
-		serve: serveSubmission, refused: []string{"454 4.7.0 "},
+		serve: serveSubmission, refused: []string{"454 4.7.0 ", "421 4.3.2 "},
 	},
 	{
 		name: "sieve", section: "managesieve-login", ready: "OK", starttls: [2]string{"STARTTLS\r\n", "OK"}, noop: [2]string{"NOOP\r\n", "OK"},
 		login: func(u, p string) [][2]string {
 			return [][2]string{{"AUTHENTICATE \"PLAIN\" \"" + plain("", u, p) + "\"\r\n", "OK"}}
 		},
-		serve: serveSieve, refused: []string{"NO (TRYLATER) "},
+		serve: serveSieve, refused: []string{"NO (TRYLATER) ", "NO \"Account is temporarily unavailable.\""},
 	},
 	{
 		name: "lmtp", section: "lmtp", ready: "220 ", starttls: [2]string{"STARTTLS\r\n", "220 "}, noop: [2]string{"NOOP\r\n", "250 "},
@@ -57,7 +57,7 @@ var protocols = []protocol{
 				{"Subject: for " + u + "\r\n\r\nhello\r\n.\r\n", "250 "},
 			}
 		},
-		serve: serveLMTP, refused: []string{"451 4.4.0 "},
+		serve: serveLMTP, refused: []string{"451 4.4.0 ", "454 4.0.0 "},
 	},
 }
 
@@ -87,18 +87,22 @@ func (p protocol) more(l string) bool {
 // greeting reads one.
 func (p *peer) greeting(listener string) error {
 	pr := protocolOf(listener)
-	l, err := p.answer(pr)
-	if err == nil && !strings.HasPrefix(l, pr.ready) {
-		err = fmt.Errorf("greeting %q", l)
+	for {
+		l, err := p.next()
+		if err != nil || strings.HasPrefix(l, pr.ready) {
+			return err
+		}
+		if !pr.more(l) {
+			return fmt.Errorf("greeting %q", l)
+		}
 	}
-	return err
 }
 
 // answer reads one and returns its last line.
 func (p *peer) answer(pr protocol) (string, error) {
 	for {
 		l, err := p.next()
-		if err != nil || l != "" && (!pr.more(l) || strings.HasPrefix(l, pr.ready)) {
+		if err != nil || l != "" && !pr.more(l) {
 			return l, err
 		}
 	}
