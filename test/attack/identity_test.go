@@ -169,7 +169,7 @@ const fourTCP = "\xcb\x00\x71\x09\xcb\x00\x71\x08\x10\x92\x00\x8f"
 // testProxyHeaders: only balancers are believed, and only when what they say makes sense.
 func testProxyHeaders(t *testing.T, g *gate) {
 	const good = "PROXY TCP4 203.0.113.9 203.0.113.8 4242 143\r\n"
-	for _, l := range []string{"imapha", "pop3ha"} {
+	for _, l := range []string{"imapha", "pop3ha", "submissionha", "sieveha", "lmtpha"} {
 		t.Run(l+": a stranger's header gets no greeting", func(t *testing.T) {
 			p := g.connect(t, l, stranger)
 			p.send(good)
@@ -231,13 +231,14 @@ func testProxyHeaders(t *testing.T, g *gate) {
 			p.line(t)
 		})
 	}
-	for _, l := range []string{"imap", "pop3"} {
+	for _, pr := range protocols {
+		l := pr.name
 		t.Run(l+": a header where none belongs is a bad command", func(t *testing.T) {
 			for _, header := range []string{good, v2(0x21, 0x11, -1, fourTCP) + "\r\n"} {
 				for _, from := range []string{stranger, balancer, frontend} {
 					p := g.meet(t, l, from)
 					p.send(header + "a LOGIN victim@example.org wrong\r\nUSER victim@example.org\r\nPASS wrong\r\n")
-					if got := p.upTo(t, "BAD|-ERR"); !strings.Contains(got, "BAD") && !strings.Contains(got, "-ERR") {
+					if got, bad := p.upTo(t, "(?m)BAD|^-ERR|^NO|^BYE|^5"), regexp.MustCompile("(?m)BAD|^-ERR|^NO|^BYE|^5"); !bad.MatchString(got) {
 						t.Errorf("answer %q", got)
 					}
 				}

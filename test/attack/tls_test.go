@@ -236,6 +236,7 @@ func testRenegotiation(t *testing.T, g *gate) {
 
 // testPlaintext: ssl=required and disable_plaintext_auth hold back every password, and say so first.
 func testPlaintext(t *testing.T, certs *dialog.Certs) {
+	const victim = "victim@example.org"
 	for _, setting := range []string{"ssl = required\n", "disable_plaintext_auth = yes\n"} {
 		g := newGate(t, certs)
 		g.start(t, setting, 0)
@@ -244,29 +245,34 @@ func testPlaintext(t *testing.T, certs *dialog.Certs) {
 		if l := p.until(t, "* CAPABILITY"); !strings.Contains(l, "LOGINDISABLED") || strings.Contains(l, "AUTH=PLAIN") {
 			t.Errorf("%s: %q", setting, l)
 		}
-		p.until(t, "c OK")
-		for _, cmd := range []string{
-			"a LOGIN victim@example.org " + password,
-			"a AUTHENTICATE PLAIN " + plain("", "victim@example.org", password),
-			"a AUTHENTICATE PLAIN",
+		auth := plain("", victim, password)
+		for _, tt := range []struct{ listener, send, want string }{
+			{"imap", "a LOGIN " + victim + " " + password, "a NO [PRIVACYREQUIRED]"},
+			{"imap", "a AUTHENTICATE PLAIN " + auth, "a NO [PRIVACYREQUIRED]"},
+			{"imap", "a AUTHENTICATE PLAIN", "a NO [PRIVACYREQUIRED]"},
+			{"pop3", "USER " + victim, "-ERR"},
+			{"pop3", "PASS " + password, "-ERR"},
+			{"pop3", "AUTH PLAIN " + auth, "-ERR"},
+			{"submission", "AUTH PLAIN " + auth, "5"},
+			{"submission", "AUTH PLAIN", "5"},
+			{"sieve", "AUTHENTICATE \"PLAIN\" \"" + auth + "\"", "NO"},
+			{"sieve", "AUTHENTICATE \"PLAIN\"", "NO"},
 		} {
-			p.send(cmd + "\r\n")
-			if l := p.until(t, "a "); !strings.HasPrefix(l, "a NO [PRIVACYREQUIRED]") {
-				t.Errorf("%s: %.20q: %q", setting, cmd, l)
+			p := g.meet(t, tt.listener, stranger)
+			pr := protocolOf(tt.listener)
+			if tt.listener == "submission" {
+				if err := p.talk(pr, [][2]string{{"EHLO x\r\n", "250 "}}); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := p.talk(pr, [][2]string{{tt.send + "\r\n", tt.want}}); err != nil {
+				t.Errorf("%s: %s: %v", setting, tt.listener, err)
 			}
 		}
-		p = g.meet(t, "pop3", stranger)
-		for _, cmd := range []string{"USER victim@example.org", "PASS " + password, "AUTH PLAIN " + plain("", "victim@example.org", password)} {
-			if err := p.ask(cmd+"\r\n", "-ERR"); err != nil {
-				t.Errorf("%s: %v", setting, err)
+		for _, pr := range protocols {
+			if n := g.good[pr.name].count(); n != 0 {
+				t.Errorf("%s: %d connections to the %s backend", setting, n, pr.name)
 			}
-			if strings.HasPrefix(cmd, "PASS") {
-				p.Close() // bad commands are counted
-				p = g.meet(t, "pop3", stranger)
-			}
-		}
-		if n := g.good["imap"].count() + g.good["pop3"].count(); n != 0 {
-			t.Errorf("%s: %d connections to backends", setting, n)
 		}
 	}
 }
