@@ -52,7 +52,7 @@ conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
 	$(GO) test -count=1 -v -run 'Conformance' ./conf
 
 fuzz-briefly: ## the parsers of what strangers and configurations send, some thousand inputs each
-	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 5000x login backend wire listen conf
+	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 5000x login backend wire listen conf admin
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	sh test/fuzz.sh $(or $(FUZZTIME),60s)

@@ -92,6 +92,7 @@ type Client struct {
 	cancel context.CancelFunc // of what the client's goroutine waits for, beside input
 	gone   bool               // the client left while nobody read
 	busy   bool               // with what has to come to its end, see Finish
+	about  *session.Info      // set while the backend is logged in to
 }
 
 // phase is what the client's goroutine is at, for the words of an end by time-out.
@@ -300,6 +301,22 @@ func (c *Client) End(why session.Reason) {
 	if c.cancel != nil {
 		c.cancel()
 	}
+}
+
+// Describe implements session.Described: a client belongs to a user once it is on its way to a backend.
+func (c *Client) Describe() (i session.Info, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.about == nil {
+		return i, false
+	}
+	return *c.about, true
+}
+
+func (c *Client) setAbout(i *session.Info) {
+	c.mu.Lock()
+	c.about = i
+	c.mu.Unlock()
 }
 
 func (c *Client) isEnding() bool {

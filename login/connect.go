@@ -30,6 +30,7 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 	}
 	if failure != nil {
 		c.phase = talking
+		c.setAbout(nil)
 		return nil, c.unreached(failure), nil
 	}
 	c.successes++
@@ -46,7 +47,11 @@ func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*back
 	if err != nil {
 		return nil, err
 	}
+	client := c.event()
 	for _, t := range targets {
+		about := describe(&client, t.Event())
+		about.Names, about.Began = userNames(&reply.Fields), c.loginBegan
+		c.setAbout(&about)
 		l := &backend.Login{Target: t, Identity: backend.Identity{
 			Session: c.Session(), Local: c.peer.Local, Remote: c.peer.Remote, TTL: c.ttl, ClientID: c.peer.ClientID, Secured: c.secured,
 			Hostname: c.profile.Hostname,
@@ -60,7 +65,7 @@ func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*back
 			f.Prepare(l)
 		}
 		var up *backend.Session
-		if up, err = c.profile.dialer.Connect(ctx, p.Handshake, l, c.event()); err == nil {
+		if up, err = c.profile.dialer.Connect(ctx, p.Handshake, l, client); err == nil {
 			return up, nil
 		}
 		var e *backend.Error

@@ -80,7 +80,7 @@ func (c *Client) asked() *End {
 	case session.QueueFull:
 		return &End{Bye: Bye{ByeResource, "Connection queue full"}, Log: "Connection queue full", Label: "queue_full"}
 	case session.Kicked:
-		return &End{Log: "Kicked by admin", Label: "kicked"}
+		return &End{Bye: Bye{ByeShutdown, "Kicked by admin"}, Log: "Kicked by admin", Label: "kicked"}
 	}
 	return &End{Bye: Bye{ByeShutdown, "Shutting down"}, Log: "Shutting down", Label: "shutdown"}
 }

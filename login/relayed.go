@@ -6,6 +6,7 @@ import (
 
 	"dproxy/backend"
 	"dproxy/event"
+	"dproxy/passdb"
 	"dproxy/relay"
 	"dproxy/session"
 )
@@ -36,8 +37,17 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 func (s *Server) relayed(c *Client, up *backend.Session) *relayed {
 	return &relayed{
 		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
-		entry: c.entry, registry: s.Registry, events: s.Events,
+		entry: c.entry, registry: s.Registry, events: s.Events, names: userNames(&c.reply.Fields), began: time.Now().Unix(),
 	}
+}
+
+// userNames are the passdb's user_* fields; nil for the users that have none, which are most.
+func userNames(f *passdb.Fields) []session.Name {
+	var out []session.Name
+	for _, x := range f.WithPrefix("user_") {
+		out = append(out, session.Name{Field: x.Name, Value: x.Value})
+	}
+	return out
 }
 
 // relayed is a session in the relay, as the registry sees it, with what its last line needs. It holds
@@ -50,6 +60,8 @@ type relayed struct {
 	entry    *session.Entry
 	registry *session.Registry
 	events   event.Sink
+	names    []session.Name
+	began    int64 // Unix time
 
 	mu     sync.Mutex
 	s      *relay.Session
@@ -66,6 +78,17 @@ func (r *relayed) start(e *relay.Engine, p relay.Pair) {
 	if ending {
 		s.Close()
 	}
+}
+
+// Describe implements session.Described.
+func (r *relayed) Describe() (session.Info, bool) {
+	i := describe(&r.client, r.target)
+	i.Names, i.Began, i.Relayed = r.names, time.Unix(r.began, 0), true
+	return i, true
+}
+
+func describe(c *event.Client, t event.Target) session.Info {
+	return session.Info{User: c.User, Service: c.Service, ID: c.Session, Remote: c.Remote, Local: c.Local, Host: t.Host, Backend: t.Addr}
 }
 
 // End implements session.Session.

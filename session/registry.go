@@ -12,6 +12,7 @@ type Entry struct {
 	prev, next *Entry
 	source     source
 	state      state
+	kicked     bool // while it logged in
 }
 
 type state uint8
@@ -148,9 +149,12 @@ func (r *Registry) LoggedIn(e *Entry, s Session) {
 	e.session, e.state = s, relayed
 	r.relayed.push(e)
 	r.nRelayed++
-	end := r.stopAll
+	stop, kicked := r.stopAll, e.kicked
 	r.mu.Unlock()
-	if end {
+	switch {
+	case kicked:
+		s.End(Kicked)
+	case stop:
 		s.End(Shutdown)
 	}
 }

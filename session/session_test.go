@@ -137,3 +137,53 @@ func TestStopEndsWhatItIsAskedTo(t *testing.T) {
 	<-done
 	<-r.Wait()
 }
+
+// told is a session that describes itself.
+type told struct {
+	fake
+	info Info
+}
+
+func (t *told) Describe() (Info, bool) { return t.info, t.info.User != "" }
+
+func TestKickEndsWhatMatches(t *testing.T) {
+	r := NewRegistry()
+	a, b, nobody := &told{info: Info{User: "a"}}, &told{info: Info{User: "b"}}, &told{}
+	for _, s := range []*told{a, b, nobody} {
+		if _, ok := r.Add(s, addr("192.0.2.1")); !ok {
+			t.Fatal("a session was refused")
+		}
+	}
+	var seen []string
+	r.Each(func(i Info) bool { seen = append(seen, i.User); return true })
+	if !slices.Equal(seen, []string{"a", "b"}) {
+		t.Errorf("Each told of %q, want a and b: the third belongs to no user", seen)
+	}
+	out := r.Kick(func(i *Info) bool { return i.User == "a" })
+	if len(out) != 1 || out[0].User != "a" || !slices.Equal(a.reasons, []Reason{Kicked}) || b.reasons != nil || nobody.reasons != nil {
+		t.Errorf("kicked %v; a was ended with %v, b with %v, nobody with %v", out, a.reasons, b.reasons, nobody.reasons)
+	}
+}
+
+func TestKickReachesALoginThatBecomesASession(t *testing.T) {
+	r := NewRegistry()
+	login, relayed := &told{info: Info{User: "a"}}, &told{info: Info{User: "a"}}
+	e, _ := r.Add(login, addr("192.0.2.1"))
+	r.Kick(func(*Info) bool { return true })
+	r.LoggedIn(e, relayed) // the login had left before it was told
+	if !slices.Equal(relayed.reasons, []Reason{Kicked}) {
+		t.Errorf("the session was ended with %v, want it kicked", relayed.reasons)
+	}
+}
+
+func TestNamesOfASession(t *testing.T) {
+	i := Info{User: "u", Names: []Name{{"user_alt", "x"}}}
+	for _, c := range []struct {
+		field, want string
+		ok          bool
+	}{{"", "u", true}, {"user_alt", "x", true}, {"user_none", "", false}} {
+		if got, ok := i.As(c.field); got != c.want || ok != c.ok {
+			t.Errorf("As(%q) = %q, %v", c.field, got, ok)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"dproxy/admin"
 	"dproxy/conf"
 )
 
@@ -146,60 +147,76 @@ func errnoText(err error) string {
 }
 
 func reloadCommand(f *flags) *cobra.Command {
-	return &cobra.Command{
-		Use: "reload", Short: "make the running server read its configuration again", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, _, err := f.signal(syscall.SIGHUP)
+	return f.leaf("reload", "make the running server read its configuration again", noArgs, func(c *control, _ []string) error {
+		s, err := f.running(c)
+		if err != nil {
 			return err
-		},
-	}
+		}
+		end, err := c.call(&admin.Request{Command: "reload"}, func([]string) error { return nil })
+		var u *unreachable
+		switch {
+		case errors.As(err, &u): // a server whose control socket is broken, or of another version
+			return syscall.Kill(s.pid, syscall.SIGHUP)
+		case err != nil:
+			return err
+		case end.Status != admin.OK:
+			return fatalAs(exitTemp, "Fatal: reload failed, the old configuration stays: "+end.Error)
+		}
+		return nil
+	})
 }
 
 // stopWait is longer than the server takes for a stop.
 const stopWait = 15 * time.Second
 
 func stopCommand(f *flags) *cobra.Command {
-	return &cobra.Command{
-		Use: "stop", Short: "end the running server", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			s, pid, err := f.signal(syscall.SIGTERM)
-			if err != nil {
-				return err
+	return f.leaf("stop", "end the running server", noArgs, func(c *control, _ []string) error {
+		s, err := f.running(c)
+		if err != nil {
+			return err
+		}
+		pid := s.pid
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+			return err
+		}
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		// With shutdown_clients = no the process outlives its pid file until its sessions have ended.
+		lives := func() bool { return alive(pid) && (s.ShutdownClients || runningPID(pidFile(s.BaseDir)) == pid) }
+		for deadline := time.Now().Add(stopWait); lives(); {
+			select {
+			case <-interrupted:
+				return exit(1)
+			case <-tick.C:
 			}
-			interrupted := make(chan os.Signal, 1)
-			signal.Notify(interrupted, os.Interrupt)
-			tick := time.NewTicker(20 * time.Millisecond)
-			defer tick.Stop()
-			// With shutdown_clients = no the process outlives its pid file until its sessions have ended.
-			lives := func() bool { return alive(pid) && (s.ShutdownClients || runningPID(pidFile(s.BaseDir)) == pid) }
-			for deadline := time.Now().Add(stopWait); lives(); {
-				select {
-				case <-interrupted:
-					return exit(1)
-				case <-tick.C:
-				}
-				if time.Now().After(deadline) {
-					return fmt.Errorf("process %d has not ended after %s", pid, stopWait)
-				}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("process %d has not ended after %s", pid, stopWait)
 			}
-			return nil
-		},
-	}
+		}
+		return nil
+	})
 }
 
-// signal sends a signal to the server whose configuration this is. Without one the answer is Dovecot's.
-func (f *flags) signal(sig syscall.Signal) (s *conf.Settings, pid int, err error) {
-	c, err := conf.Load(f.conf, conf.Options{})
+// server is a running server.
+type server struct {
+	*conf.Settings
+	pid int
+}
+
+// running finds the server whose configuration this is. Without one the answer is Dovecot's.
+func (f *flags) running(c *control) (server, error) {
+	s, err := c.settings()
 	if err != nil {
-		return nil, 0, fatal("doveconf", err)
+		return server{}, err
 	}
-	s = c.Settings(conf.Filter{})
 	path := pidFile(s.BaseDir)
-	pid = runningPID(path)
+	pid := runningPID(path)
 	if pid == 0 {
-		return s, 0, fatal("", errors.New("dproxy is not running (read from "+path+")"))
+		return server{}, fatalAs(exitTemp, "Fatal: dproxy is not running (read from "+path+")")
 	}
-	return s, pid, syscall.Kill(pid, sig)
+	return server{s, pid}, nil
 }
 
 // fatal prints an error as Dovecot's programs do and gives their exit status.

@@ -31,7 +31,7 @@ func confCommand(f *flags) *cobra.Command {
 		Short: "print the configuration as doveconf does",
 		Long: `Prints the configuration as dproxy understands it, in doveconf's format and with doveconf's options. It is also what
 dproxy does when it is called by the name doveconf. A configuration with errors ends with exit status 89.`,
-		SilenceErrors: true, SilenceUsage: true,
+		Aliases: []string{"config"}, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(_ *cobra.Command, names []string) error {
 			d.names = names
 			if !d.all && !d.hidden && !d.set && !d.defaults {

@@ -31,13 +31,18 @@ func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func main() { os.Exit(run(os.Args)) }
 
-// run executes a command line and returns the exit status. Called by the name doveconf, dproxy is its conf command.
+// run executes a command line and returns the exit status. Called by the name doveconf, dproxy is its conf command; called by
+// the name doveadm, a command line that names no command shows how doveadm is used.
 func run(args []string) int {
-	root := rootCommand()
-	words := args[1:]
-	if filepath.Base(args[0]) == "doveconf" {
+	words, program := args[1:], filepath.Base(args[0])
+	switch program {
+	case "doveconf":
 		words = append([]string{"conf"}, words...)
+	case "doveadm":
+	default:
+		program = "dproxy"
 	}
+	root := rootCommand(program)
 	root.SetArgs(words)
 	err := root.Execute()
 	switch e := err.(type) {
@@ -57,10 +62,12 @@ type flags struct {
 	nonDefault bool
 	all        bool
 	hostdomain bool
+	format     string // of doveadm's commands; "" is each command's own
+	program    string // the name to show
 }
 
-func rootCommand() *cobra.Command {
-	var f flags
+func rootCommand(program string) *cobra.Command {
+	f := flags{program: program}
 	root := &cobra.Command{
 		Use:   "dproxy [-F] [-c FILE] [-n | -a]",
 		Short: "login proxy for mail that reads Dovecot's configuration",
@@ -72,7 +79,9 @@ Without a subcommand it starts the server, in the background unless -F is given.
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(*cobra.Command, []string) error { return f.run() },
+		// Options ahead of the command are this one's: doveadm -f json auth lookup -f host.
+		TraverseChildren: true,
+		RunE:             func(*cobra.Command, []string) error { return f.run() },
 	}
 	root.SetVersionTemplate("dproxy {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&f.conf, "config", "c", defaultConf, "configuration `FILE`")
@@ -80,7 +89,12 @@ Without a subcommand it starts the server, in the background unless -F is given.
 	root.Flags().BoolVarP(&f.nonDefault, "non-default", "n", false, "print the settings that are not defaults, as doveconf -n, and exit")
 	root.Flags().BoolVarP(&f.all, "all", "a", false, "print all settings, as doveconf -a, and exit")
 	root.Flags().BoolVar(&f.hostdomain, "hostdomain", false, "print this machine's name as Dovecot's dovecot --hostdomain does, and exit")
+	root.Flags().StringVarP(&f.format, "formatter", "f", "", "how commands print lists: `FORMAT` flow, pager, tab, table or json")
+	root.Flags().BoolP("debug", "D", false, "has no effect; doveadm has it")
+	root.Flags().BoolP("verbose", "v", false, "has no effect; doveadm has it")
 	root.AddCommand(confCommand(&f), checkCommand(&f), reloadCommand(&f), stopCommand(&f), pwCommand())
+	root.AddCommand(sessionCommands(&f)...)
+	root.AddCommand(authCommands(&f), logCommands(&f))
 	return root
 }
 
@@ -93,6 +107,8 @@ func (f *flags) run() error {
 	case f.hostdomain:
 		fmt.Println(hostdomain())
 		return nil
+	case f.program == "doveadm":
+		return fatalAs(exitUsage, "usage: doveadm [-Dv] [-f <formatter>] <command> [<args>]; dproxy help lists the commands that there are")
 	case f.foreground:
 		return serve(f.conf)
 	}

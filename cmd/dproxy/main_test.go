@@ -117,7 +117,7 @@ func TestCommandLine(t *testing.T) {
 		{name: "a filter of no known kind is refused", args: []string{"conf", "-c", good, "-f", "foo=bar"}, err: "doveconf: Fatal: Unknown filter argument: foo=bar", status: exitFatal},
 		{name: "a configuration error is Dovecot's, with file and line", args: []string{"-F", "-c", bad}, err: "doveconf: Fatal: Error in configuration file " + bad + " line 20: Unknown setting: no_such_setting", status: exitFatal},
 		{name: "a missing configuration is an error", args: []string{"-F", "-c", good + "x"}, err: "Fatal: open(" + good + "x) failed: No such file or directory", status: exitFatal},
-		{name: "stop without a server says so", args: []string{"stop", "-c", good}, err: "Fatal: dproxy is not running", status: exitFatal},
+		{name: "stop without a server says so", args: []string{"stop", "-c", good}, err: "Fatal: dproxy is not running", status: exitTemp},
 		{name: "an unknown command is a usage error", args: []string{"nosuch"}, err: "nosuch", status: exitUsage},
 		{name: "pw checks a hash", args: []string{"pw", "-t", "{PLAIN}x", "-p", "x"}, out: "{PLAIN}x (verified)\n"},
 		{name: "pw tells a wrong password", args: []string{"pw", "-t", "{PLAIN}x", "-p", "y"}, err: "Password mismatch", status: exitPw},

@@ -10,12 +10,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"dproxy/admin"
 	"dproxy/auth"
 	"dproxy/auth/socket"
 	"dproxy/conf"
@@ -30,6 +32,12 @@ import (
 type app struct {
 	path      string
 	config    *conf.Config
+	inUse     atomic.Pointer[conf.Config] // config, for other goroutines
+	events    event.Sink                  // log, and all who listen beside it
+	errors    *admin.Errors
+	tasks     chan func()   // for the goroutine that handles signals
+	stopping  chan struct{} // closed when it takes no more of them
+	control   *admin.Server
 	protocols map[string]login.Protocol
 	log       *event.Log
 	registry  *session.Registry
@@ -83,6 +91,8 @@ func serve(path string) error {
 		}
 	}
 	a.say(event.Info, fmt.Sprintf("dproxy %s starting up for %s", version, strings.Join(a.served(), ", ")))
+	a.openControl(admin.SocketPath(s.BaseDir))
+	defer a.closeControl()
 	ready(from != 0)
 	notify(daemon.SdNotifyReady)
 	a.run(signals)
@@ -90,12 +100,16 @@ func serve(path string) error {
 }
 
 func newApp(path string, log *event.Log) *app {
-	a := &app{path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay()}
+	a := &app{
+		path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay(),
+		errors: admin.NewErrors(), tasks: make(chan func()), stopping: make(chan struct{}),
+	}
+	a.events = event.Fanout{log, a.errors}
 	a.server = login.NewServer(login.Options{
-		Protocols: a.protocols, Events: log, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
+		Protocols: a.protocols, Events: a.events, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
 	})
-	a.mailers = newMailers(a.server, log)
-	a.sockets = listen.NewSet(a.connected, log)
+	a.mailers = newMailers(a.server, a.events)
+	a.sockets = listen.NewSet(a.connected, a.events)
 	return a
 }
 
@@ -112,7 +126,7 @@ func logOptions(s *conf.Settings) event.LogOptions {
 }
 
 func (a *app) say(level event.Level, text string) {
-	a.log.Emit(event.Notice{Level: level, Source: "master", Text: text})
+	a.events.Emit(event.Notice{Level: level, Source: "master", Text: text})
 }
 
 // served lists the protocols that the configuration turns on and that dproxy has.
@@ -129,12 +143,12 @@ func (a *app) served() []string {
 // use switches to a configuration: everything that can fail is done before anything changes. At the first start a broken
 // passdb does not keep the server down: clients hear that authentication is broken, as from Dovecot.
 func (a *app) use(c *conf.Config, first bool) error {
-	authenticator, authErr := auth.New(auth.Options{Config: c, Drivers: drivers(), Events: a.log})
+	authenticator, authErr := auth.New(auth.Options{Config: c, Drivers: drivers(), Events: a.events})
 	if authErr != nil && !first {
 		return authErr
 	}
 	snapshot, err := login.NewSnapshot(login.SnapshotOptions{
-		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.log, Resolver: net.DefaultResolver, Protocols: a.protocols,
+		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.events, Resolver: net.DefaultResolver, Protocols: a.protocols,
 	})
 	if err != nil {
 		return err
@@ -144,12 +158,13 @@ func (a *app) use(c *conf.Config, first bool) error {
 		var change *listen.Change
 		if change, err = a.sockets.Prepare(specs); err == nil {
 			a.config = c
+			a.inUse.Store(c)
 			a.server.Use(snapshot)
 			a.registry.SetLimits(limits())
 			change.Commit()
 			a.mailers.Renew(clientLimit(c))
 			if authErr != nil {
-				a.log.Emit(event.Notice{Level: event.Fatal, Source: "auth", Text: authErr.Error()})
+				a.events.Emit(event.Notice{Level: event.Fatal, Source: "auth", Text: authErr.Error()})
 			}
 			return nil
 		}
@@ -174,13 +189,16 @@ func limits() session.Limits {
 	return session.Limits{PreLogin: int(min((r.Cur-reserve)/5, 1<<20)), PerSource: perSource}
 }
 
-// run handles signals until one ends the server.
+// run handles signals, and what the control socket asks for, until a signal ends the server.
 func (a *app) run(signals <-chan os.Signal) {
 	watchdog, stopWatchdog := watchdogTicks()
 	defer stopWatchdog()
 	for {
 		var s os.Signal
 		select {
+		case task := <-a.tasks:
+			task()
+			continue
 		case s = <-signals:
 		case <-watchdog:
 			notify(daemon.SdNotifyWatchdog)
@@ -188,9 +206,8 @@ func (a *app) run(signals <-chan os.Signal) {
 		}
 		switch s {
 		case syscall.SIGHUP:
-			notify(daemon.SdNotifyReloading + "\n" + monotonic())
-			a.reload()
-			notify(daemon.SdNotifyReady)
+			a.say(event.Warning, "SIGHUP received - reloading configuration")
+			_ = a.reload() // the log says what is wrong
 		case syscall.SIGUSR2:
 			pid, err := a.upgrade()
 			if err != nil {
@@ -212,21 +229,23 @@ func (a *app) run(signals <-chan os.Signal) {
 }
 
 // reload reads the configuration again. A broken one changes nothing, and the log says why.
-func (a *app) reload() {
-	a.say(event.Warning, "SIGHUP received - reloading configuration")
+func (a *app) reload() error {
+	notify(daemon.SdNotifyReloading + "\n" + monotonic())
+	defer notify(daemon.SdNotifyReady)
 	c, err := conf.Load(a.path, conf.Options{Serve: true})
 	if err == nil {
 		err = a.use(c, false)
 	}
 	if err != nil {
 		a.say(event.Error, "reload failed, the old configuration stays: "+err.Error())
-		return
+		return err
 	}
 	for _, w := range c.Warnings() {
-		a.log.Emit(event.Notice{Level: event.Warning, Source: "config", Text: w})
+		a.events.Emit(event.Notice{Level: event.Warning, Source: "config", Text: w})
 	}
 	a.log.Reopen(logOptions(c.Settings(conf.Filter{})))
 	a.say(event.Info, "configuration reloaded for "+strings.Join(a.served(), ", "))
+	return nil
 }
 
 // stopGrace bounds a stop; what has not ended by then is cut.
@@ -236,10 +255,12 @@ const stopGrace = 8 * time.Second
 // then they live on, and the process with them, until the last has ended or another signal comes.
 func (a *app) stop(signals <-chan os.Signal) {
 	s := a.config.Settings(conf.Filter{})
+	close(a.stopping)
 	a.sockets.Close()
 	a.mailers.Close()
 	if !s.ShutdownClients {
 		a.registry.Stop(false)
+		a.moveControl()
 		release(s.BaseDir) // a successor may start
 		if _, relayed := a.registry.Counts(); relayed > 0 {
 			a.say(event.Info, fmt.Sprintf("%d sessions live on (shutdown_clients = no); another signal ends them", relayed))

@@ -106,6 +106,8 @@ func startSuccessor(self, path string, sockets []uintptr, ready, stderr *os.File
 func (a *app) retire(signals <-chan os.Signal) {
 	preLogin, relayed := a.registry.Counts()
 	a.say(event.Info, fmt.Sprintf("upgraded: the new process accepts connections; %d sessions and %d logins go on in this one", relayed, preLogin))
+	close(a.stopping)
+	a.moveControl()
 	a.sockets.Leave()
 	a.mailers.Retire() // mail servers connect to the new process as soon as they have their answers
 	defer a.mailers.Close()

@@ -225,3 +225,6 @@ func (s *Server) Log() string {
 	}
 	return string(text)
 }
+
+// Conf is the backend's configuration file, for doveadm.
+func (s *Server) Conf() string { return filepath.Join(s.dir, "dovecot.conf") }

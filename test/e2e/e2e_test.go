@@ -36,6 +36,7 @@ func TestEndToEnd(t *testing.T) {
 		{"the end", testTerminate},
 		{"hostile input", testHostile},
 		{"configuration errors", testConfigurationErrors},
+		{"doveadm", testDoveadm},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, h, f) })
 	}
