@@ -46,9 +46,9 @@ func (l *proxyList) row(cells []string, first bool) error {
 		l.now = slices.Clone(cells)
 		for _, key := range cells {
 			if !slices.Contains(l.keys, key) {
-				at := len(l.keys)
-				if strings.HasPrefix(key, "user_") { // ahead of what every list has
-					at = slices.Index(l.keys, "service")
+				at := slices.Index(l.keys, "service") // user_ fields stand ahead of what every list has
+				if at < 0 || !strings.HasPrefix(key, "user_") {
+					at = len(l.keys)
 				}
 				l.keys = slices.Insert(l.keys, at, key)
 			}
@@ -67,11 +67,15 @@ func (l *proxyList) row(cells []string, first bool) error {
 }
 
 func (l *proxyList) print(format string) error {
+	return l.to(func(c []column) (printer, error) { return newPrinter(format, "table", c) })
+}
+
+func (l *proxyList) to(open func([]column) (printer, error)) error {
 	var columns []column
 	for _, key := range l.keys {
 		columns = append(columns, column{key: key, title: proxyTitles[key], expand: key == "username"})
 	}
-	p, err := newPrinter(format, "table", columns)
+	p, err := open(columns)
 	if err != nil {
 		return err
 	}
