@@ -33,8 +33,9 @@ type driver struct {
 	script   *script
 	pool     *pool
 	log      *lines
-	scheme   string   // of passwords in a table without {SCHEME}
-	vars     []string // of cache_key
+	scheme   string          // of passwords in a table without {SCHEME}
+	vars     []string        // of cache_key
+	allowed  map[string]bool // what an answer may depend on and still be cached
 	uncached bool
 	dialect  dialect
 }
@@ -92,6 +93,7 @@ func (d *driver) setCacheKey(s *state, key string) error {
 		return fmt.Errorf("cache_key=%s: %w", key, err)
 	}
 	d.vars = t.Names()
+	d.allowed = keyed(d.vars)
 	return nil
 }
 
@@ -113,7 +115,7 @@ func (d *driver) Close() error {
 
 // Lookup calls auth_passdb_lookup. The script's errors are errors, never a verdict about the password.
 func (d *driver) Lookup(ctx context.Context, r *passdb.Request) (passdb.Result, error) {
-	res, err := d.ask(ctx, newCall(r, d.allowed()), lookupFunction)
+	res, err := d.ask(ctx, newCall(r, d.allowed), lookupFunction)
 	if err != nil {
 		return res, fmt.Errorf("db-lua: %w", err)
 	}
@@ -122,7 +124,7 @@ func (d *driver) Lookup(ctx context.Context, r *passdb.Request) (passdb.Result, 
 
 // Verify calls auth_password_verify.
 func (d verifier) Verify(ctx context.Context, r *passdb.Request, password passdb.Secret) (passdb.Result, error) {
-	c := newCall(r, d.allowed())
+	c := newCall(r, d.allowed)
 	c.password, c.verify = string(password), true
 	res, err := d.ask(ctx, c, verifyFunction)
 	if err != nil {

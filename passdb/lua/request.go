@@ -32,13 +32,13 @@ func newCall(r *passdb.Request, allowed map[string]bool) *call {
 // alwaysKeyed are the variables that follow from what every cache key has.
 var alwaysKeyed = [...]string{"user", "username", "domain", "domain_first", "domain_last", "master_user", "id", "home", "pid", "session_pid"}
 
-// allowed are the variables that an answer may depend on and still be cached.
-func (d *driver) allowed() map[string]bool {
-	m := make(map[string]bool, len(alwaysKeyed)+len(d.vars))
+// keyed are the variables that an answer may depend on and still be cached.
+func keyed(vars []string) map[string]bool {
+	m := make(map[string]bool, len(alwaysKeyed)+len(vars))
 	for _, name := range alwaysKeyed {
 		m[name] = true
 	}
-	for _, name := range d.vars {
+	for _, name := range vars {
 		m[canonical(name)] = true
 	}
 	return m
@@ -47,6 +47,9 @@ func (d *driver) allowed() map[string]bool {
 // value answers a %variable and notes when the cache's key does not have it.
 func (c *call) value(name string) (string, bool) {
 	c.reads(name)
+	if name == "password" && c.verify {
+		return c.password, true
+	}
 	return c.r.Var(name)
 }
 
