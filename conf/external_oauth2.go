@@ -110,6 +110,8 @@ func (f *OAuth2File) check() error {
 		return errors.New("Cannot have empty active_attribute is active_value is set")
 	case f.Local() && f.LocalValidationKeyDict == "" && f.LocalValidationJWKS == "":
 		return errors.New("local_validation_key_dict is required for local introspection.")
+	case !f.Local() && f.TokeninfoURL == "" && f.IntrospectionURL == "" && !f.UseGrantPassword:
+		return errors.New("local_validation_key_dict is used with introspection_mode=local only")
 	}
 	switch f.IntrospectionMode {
 	case "auth", "get", "post", "local":

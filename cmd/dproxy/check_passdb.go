@@ -56,7 +56,7 @@ func maskArgs(p conf.Passdb) string {
 	words := strings.Split(p.Args, " ")
 	for i, w := range words {
 		name, value, _ := strings.Cut(w, "=")
-		if value != "" && (name == "pass" || name == "password" || strings.HasSuffix(name, "_pass") || strings.HasSuffix(name, "_password")) {
+		if value != "" && (name == "pass" || name == "password" || strings.HasSuffix(name, "_pass") || strings.HasSuffix(name, "_password") || name == "headers") {
 			words[i] = name + "=..."
 		}
 	}
@@ -83,8 +83,8 @@ func (k *checker) passdbFiles(p conf.Passdb) {
 			return
 		}
 		secret = false
-	case "sql", "ldap", "dict":
-		if p.SQL != nil || p.LDAP != nil {
+	case "sql", "ldap", "dict", "oauth2", "http":
+		if p.SQL != nil || p.LDAP != nil || p.OAuth2 != nil || p.HTTP != nil || p.Driver == "http" && !strings.HasPrefix(p.Args, "/") {
 			return
 		}
 		secret = k.external(p)
@@ -105,16 +105,27 @@ func (k *checker) passdbFiles(p conf.Passdb) {
 // external tells the warnings about an external file, and whether there is a password in it.
 func (k *checker) external(p conf.Passdb) (secret bool) {
 	var warnings []string
-	if p.Driver == "sql" {
+	switch p.Driver {
+	case "sql":
 		if f, err := conf.LoadSQLFile(p.Args); err == nil {
 			warnings, secret = f.Warnings, strings.Contains(f.Connect, "pass") || strings.Contains(f.Connect, "://")
 		}
-	} else if p.Driver == "dict" {
+	case "dict":
 		if f, err := conf.LoadDictFile(p.Args); err == nil {
 			warnings, secret = f.Warnings, strings.Contains(f.URI, ":password=")
 		}
-	} else if f, err := conf.LoadLDAPFile(p.Args); err == nil {
-		warnings, secret = f.Warnings, f.DNPass != ""
+	case "oauth2":
+		if f, err := conf.LoadOAuth2File(p.Args); err == nil {
+			warnings, secret = f.Warnings, f.ClientSecret != ""
+		}
+	case "http":
+		if f, err := conf.LoadHTTPFile(p.Args); err == nil {
+			warnings, secret = f.Warnings, len(f.Headers) > 0
+		}
+	default:
+		if f, err := conf.LoadLDAPFile(p.Args); err == nil {
+			warnings, secret = f.Warnings, f.DNPass != ""
+		}
 	}
 	for _, w := range warnings {
 		k.add(levelWarning, "passdb", w)

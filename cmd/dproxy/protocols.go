@@ -15,9 +15,11 @@ import (
 	"dproxy/passdb"
 	"dproxy/passdb/checkpassword"
 	"dproxy/passdb/dict"
+	passdbhttp "dproxy/passdb/http"
 	passdbimap "dproxy/passdb/imap"
 	"dproxy/passdb/ldap"
 	"dproxy/passdb/lua"
+	"dproxy/passdb/oauth2"
 	"dproxy/passdb/passwdfile"
 	"dproxy/passdb/sql"
 	"dproxy/passdb/static"
@@ -53,7 +55,8 @@ func drivers() map[string]passdb.Factory {
 		"checkpassword": checkpassword.New,
 		"pam":           without("needs C libraries, which dproxy is built without; use ldap, sql, imap or checkpassword instead"),
 		"bsdauth":       without("exists on BSD only"),
-		"oauth2":        without("is not in this version"),
+		"oauth2":        oauth2.New,
+		"http":          passdbhttp.New,
 		"lua":           lua.New,
 		"dict":          dict.New,
 	}
