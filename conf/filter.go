@@ -156,7 +156,7 @@ func ParseFilter(args []string) (Filter, error) {
 		switch key {
 		case "protocol", "service":
 			f.Protocol = text
-		case "lname":
+		case "lname", "local_name": // in 2.3 and 2.4
 			f.LocalName = text
 		case "local", "remote":
 			n, err := p.parseNet(text)

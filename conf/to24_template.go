@@ -13,7 +13,9 @@ import (
 var names24Of = func() map[string]string {
 	out := map[string]string{}
 	for to, from := range names23 {
-		out[from] = to
+		if to != "owner_user" {
+			out[from] = to
+		}
 	}
 	for user, parts := range userParts {
 		for part, from := range parts {

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,48 +67,9 @@ func (d dumpFlags) options() (conf.DumpOptions, error) {
 	case d.hidden:
 		o.Scope = conf.ScopeHidden
 	}
-	for _, text := range d.filters {
-		if err := addFilter(&o.Filter, text); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
-}
-
-// addFilter reads one argument of -f, with doveconf's words for what is wrong.
-func addFilter(f *conf.Filter, text string) error {
-	key, value, _ := strings.Cut(text, "=")
-	switch key {
-	case "service", "protocol":
-		f.Protocol = value
-	case "lname", "local_name":
-		f.LocalName = value
-	case "local", "lip", "remote", "rip":
-		ip, err := netip.ParseAddr(value)
-		if err != nil {
-			if ip, err = lookupOne(value); err != nil {
-				return fmt.Errorf("%s filter: gethostbyname(%s) failed: Name or service not known", key, value)
-			}
-		}
-		if key[0] == 'l' {
-			f.Local = ip.Unmap()
-		} else {
-			f.Remote = ip.Unmap()
-		}
-	default:
-		return fmt.Errorf("Unknown filter argument: %s", text)
-	}
-	return nil
-}
-
-func lookupOne(host string) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil || len(ips) == 0 {
-		return netip.Addr{}, fmt.Errorf("no address for %q: %w", host, err)
-	}
-	return ips[0], nil
+	var err error
+	o.Filter, err = conf.ParseFilter(d.filters)
+	return o, err
 }
 
 // dump prints a configuration file. Nothing but settings goes to standard output.
@@ -123,20 +84,30 @@ func dump(path string, d dumpFlags) error {
 	if d.defaults {
 		return conf.Defaults().Dump(os.Stdout, o)
 	}
-	c, err := conf.Load(path, conf.Options{Expand: d.expand})
+	c, err := conf.Load(path, conf.Options{Expand: d.expand, Warn: warnAsDoveconf})
 	if err != nil {
 		return fatal("doveconf", err)
-	}
-	for _, w := range c.Warnings() {
-		fmt.Fprintln(os.Stderr, "doveconf: Warning:", w)
 	}
 	if err := c.Dump(os.Stdout, o); err != nil {
 		return err
 	}
 	if err := c.Check(); err != nil && len(d.names) == 0 {
+		var e *conf.Error
+		if errors.As(err, &e) && !strings.HasPrefix(e.Text, "Missing '}'") {
+			fmt.Fprintln(os.Stderr, "doveconf: Error:", e.Text)
+		}
 		return fatal("doveconf", err)
 	}
 	return nil
+}
+
+// warnAsDoveconf prints a warning as it comes. One of them is an error to doveconf that it goes on from.
+func warnAsDoveconf(text string) {
+	level := "Warning:"
+	if strings.HasPrefix(text, "Could not find a minimum ssl_min_protocol setting") {
+		level = "Error:"
+	}
+	fmt.Fprintln(os.Stderr, "doveconf:", level, text)
 }
 
 func header(w io.Writer, path string, d dumpFlags) {

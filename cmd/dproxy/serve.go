@@ -50,12 +50,9 @@ type app struct {
 // serve runs the server in the foreground until a signal ends it.
 func serve(path string) error {
 	path = absolute(path)
-	c, err := conf.Load(path, conf.Options{Serve: true})
+	c, err := conf.Load(path, conf.Options{Serve: true, Warn: warnAsDoveconf})
 	if err != nil {
 		return fatal("doveconf", err)
-	}
-	for _, w := range c.Warnings() {
-		fmt.Fprintln(os.Stderr, "doveconf: Warning:", w)
 	}
 	s := c.Settings(conf.Filter{})
 	from := upgradedFrom()
