@@ -43,17 +43,24 @@ func TestEndToEndAttack(t *testing.T) {
 			{"smuggling", testSmuggling},
 			{"PROXY headers", testProxyHeaders},
 			{"certificate names of balancers", testProxyCertificates},
+			{"TLS records", testRecords},
+			{"floods", testFloods},
+			{"messages that stall", testStalledMail},
 			{"slow and absent clients", testSlowClients},
 			{"readers that stall", testStalledReaders},
 			{"names for SNI", testNames},
 			{"reloads", testReloads},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
+				before := g.measure(t)
 				birds.during(t, func() { t.Run("attack", func(t *testing.T) { tt.run(t, g) }) })
+				g.calm(t, before)
 			})
 		}
 		t.Run("backends", func(t *testing.T) {
+			before := g.measure(t)
 			birds.during(t, func() { t.Run("attack", func(t *testing.T) { testBackends(t, g, hostile) }) })
+			g.calm(t, before)
 		})
 		t.Run("a handshake that stalls ends after half a minute", func(t *testing.T) { stalled.ends(t, 35*time.Second) })
 	})

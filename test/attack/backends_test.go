@@ -71,7 +71,9 @@ func (g *gate) visit(protocol, user string) (o outcome) {
 	if bye[0] == "" {
 		bye = [2]string{"QUIT\r\n", "221 "}
 	}
-	o.bye = p.ask(bye[0], bye[1])
+	if !strings.HasPrefix(o.answer, "421") { // which is the end
+		o.bye = p.ask(bye[0], bye[1])
+	}
 	return o
 }
 

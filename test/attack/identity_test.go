@@ -169,7 +169,13 @@ const fourTCP = "\xcb\x00\x71\x09\xcb\x00\x71\x08\x10\x92\x00\x8f"
 // testProxyHeaders: only balancers are believed, and only when what they say makes sense.
 func testProxyHeaders(t *testing.T, g *gate) {
 	const good = "PROXY TCP4 203.0.113.9 203.0.113.8 4242 143\r\n"
-	for _, l := range []string{"imapha", "pop3ha", "submissionha", "sieveha", "lmtpha"} {
+	late := map[string]*peer{}
+	for _, pr := range protocols {
+		late[pr.name] = g.connect(t, pr.name+"ha", balancer)
+		late[pr.name].send("PROXY TCP4 203.0.")
+	}
+	for _, pr := range protocols {
+		l := pr.name + "ha"
 		t.Run(l+": a stranger's header gets no greeting", func(t *testing.T) {
 			p := g.connect(t, l, stranger)
 			p.send(good)
@@ -177,14 +183,6 @@ func testProxyHeaders(t *testing.T, g *gate) {
 				t.Errorf("answer %q", got)
 			}
 			g.awaitLog(t, "haproxy: Client not trusted (rip="+stranger+")")
-		})
-		t.Run(l+": a header that is late ends the connection", func(t *testing.T) {
-			t.Parallel()
-			p := g.connect(t, l, balancer)
-			p.send("PROXY TCP4 203.0.")
-			if got := p.rest(t); got != "" {
-				t.Errorf("answer %q", got)
-			}
 		})
 		for name, header := range map[string]string{
 			"no header":                "a NOOP\r\nUSER x\r\n",
@@ -229,6 +227,13 @@ func testProxyHeaders(t *testing.T, g *gate) {
 			p := g.connect(t, l, balancer)
 			p.send(good)
 			p.line(t)
+		})
+	}
+	for l, p := range late {
+		t.Run(l+": a header that is late ends the connection", func(t *testing.T) {
+			if got := p.rest(t); got != "" {
+				t.Errorf("answer %q", got)
+			}
 		})
 	}
 	for _, pr := range protocols {

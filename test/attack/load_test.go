@@ -143,6 +143,7 @@ func testSlowClients(t *testing.T, g *gate) {
 
 // testStalledReaders: a client that does not read stops its backend's flood, and the other way round.
 func testStalledReaders(t *testing.T, g *gate) {
+	defer close(g.good["imap"].deaf)
 	for _, l := range []string{"imap", "imaps"} {
 		for name, command := range map[string]string{"a client that never reads": "f FLOOD\r\n", "a backend that never reads": "f DEAF\r\n"} {
 			t.Run(l+": "+name+" costs no memory", func(t *testing.T) {

@@ -20,6 +20,7 @@ type target struct {
 	conns []net.Conn
 	wg    sync.WaitGroup
 	over  chan struct{} // closed at the test's end
+	deaf  chan struct{} // closed when those that read no more hang up
 
 	flooded  atomic.Int64 // bytes sent for FLOOD
 	messages []string     // what LMTP brought, each between CRLF and CRLF.CRLF
@@ -34,7 +35,7 @@ func newTarget(t *testing.T, serve func(*tap)) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &target{port: l.Addr().(*net.TCPAddr).Port, over: make(chan struct{})}
+	b := &target{port: l.Addr().(*net.TCPAddr).Port, over: make(chan struct{}), deaf: make(chan struct{})}
 	b.wg.Go(func() {
 		for {
 			nc, err := l.Accept()
@@ -140,7 +141,10 @@ func imapCommands(c *tap) {
 			if c.send(tag+" OK deaf\r\n") != nil {
 				return
 			}
-			<-c.b.over
+			select {
+			case <-c.b.deaf:
+			case <-c.b.over:
+			}
 			return
 		}
 		if c.send(tag+" OK "+word+" completed\r\n") != nil {
