@@ -42,8 +42,10 @@ type attempt struct {
 	success      bool          // the rules so far say yes
 	passwordSeen bool          // a passdb has accepted the user: later ones do not check the password
 	noDelay      bool
-	noPenalty    bool // the address's penalty does not concern it
-	delayUntil   time.Time
+	// refusedByPolicy: the policy server did.
+	refusedByPolicy bool
+	noPenalty       bool // the address's penalty does not concern it
+	delayUntil      time.Time
 
 	password    passdb.Secret // what the client sent, for the backend
 	hasPassword bool
@@ -76,6 +78,9 @@ func (t *attempt) verifyPlain(ctx context.Context, password passdb.Secret) passd
 			return passdb.Unknown
 		}
 	}
+	if s := t.allowed(ctx, false); s != passdb.OK {
+		return s
+	}
 	return t.run(func(e *entry) passdb.Status { return t.ask(ctx, e, t.judgePassword) })
 }
 
@@ -83,6 +88,9 @@ func (t *attempt) verifyPlain(ctx context.Context, password passdb.Secret) passd
 // t.credentials when the status is OK, and may be missing even then: the rules of a chain can make a
 // success of a failure.
 func (t *attempt) lookupCredentials(ctx context.Context, scheme string) passdb.Status {
+	if s := t.allowed(ctx, false); s != passdb.OK {
+		return s
+	}
 	t.req.CredentialsScheme = scheme
 	return t.run(func(e *entry) passdb.Status { return t.ask(ctx, e, t.judgeCredentials) })
 }

@@ -34,6 +34,7 @@ type Authenticator struct {
 
 	hostname  string
 	cache     *cache
+	guard     *guard // nil without a policy server
 	penalties *penalties
 	flights   singleflight.Group
 	flying    sync.WaitGroup // lookups that outlive who asked first
@@ -91,6 +92,9 @@ func (a *Authenticator) prepare() error {
 	if set.AuthDebugPasswords || set.AuthVerbosePasswords != "no" && set.AuthVerbosePasswords != "" {
 		a.warnOnce("passwords", "auth_debug_passwords or auth_verbose_passwords is set: wrong passwords are written to the log")
 	}
+	if a.guard, err = newGuard(set); err != nil {
+		return err
+	}
 	a.penalties = newPenalties(a.config.Services())
 	if a.hostname = set.Hostname; a.hostname == "" {
 		if a.hostname, err = os.Hostname(); err != nil {
@@ -118,6 +122,9 @@ func (a *Authenticator) Close() {
 	}
 	a.mu.Unlock()
 	a.flying.Wait()
+	if a.guard != nil {
+		a.guard.Close()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, e := range a.entries {

@@ -85,7 +85,11 @@ func (x *Exchange) Step(ctx context.Context, response []byte) (challenge []byte,
 		return challenge, nil
 	}
 	x.over = true
+	if status == passdb.OK && x.t.success {
+		status = x.t.allowed(ctx, true)
+	}
 	reply = x.t.reply(status)
+	x.t.told(ctx, reply)
 	x.t.hold(ctx, reply, began)
 	return nil, reply
 }

@@ -41,27 +41,27 @@ type Settings struct {
 	LMTPClientWorkarounds            string
 	RecipientDelimiter               string
 	// Auth.
-	AuthMechanisms, AuthRealms, AuthDefaultRealm string
-	AuthCacheSize                                uint64 // bytes, 0: off
-	AuthCacheTTL, AuthCacheNegativeTTL           time.Duration
-	AuthUsernameChars, AuthUsernameTranslation   string
-	AuthUsernameFormat                           string
-	AuthMasterUserSeparator                      string
-	AuthAnonymousUsername                        string
-	AuthFailureDelay                             time.Duration
-	AuthVerbose, AuthDebug, AuthDebugPasswords   bool
-	AuthVerbosePasswords, AuthProxySelf          string
-	AuthSSLRequireClientCert                     bool
-	AuthSSLUsernameFromCert                      bool
-	AuthPolicyServerAPIHeader                    string
-	AuthPolicyServerTimeoutMsecs                 uint
-	AuthPolicyHashMech, AuthPolicyHashNonce      string
-	AuthPolicyHashTruncate                       uint
-	AuthPolicyRequestAttributes                  string
-	AuthPolicyCheckBeforeAuth                    bool
-	AuthPolicyCheckAfterAuth                     bool
-	AuthPolicyReportAfterAuth                    bool
-	AuthPolicyRejectOnFail, AuthPolicyLogOnly    bool
+	AuthMechanisms, AuthRealms, AuthDefaultRealm   string
+	AuthCacheSize                                  uint64 // bytes, 0: off
+	AuthCacheTTL, AuthCacheNegativeTTL             time.Duration
+	AuthUsernameChars, AuthUsernameTranslation     string
+	AuthUsernameFormat                             string
+	AuthMasterUserSeparator                        string
+	AuthAnonymousUsername                          string
+	AuthFailureDelay                               time.Duration
+	AuthVerbose, AuthDebug, AuthDebugPasswords     bool
+	AuthVerbosePasswords, AuthProxySelf            string
+	AuthSSLRequireClientCert                       bool
+	AuthSSLUsernameFromCert                        bool
+	AuthPolicyServerURL, AuthPolicyServerAPIHeader string
+	AuthPolicyServerTimeoutMsecs                   uint
+	AuthPolicyHashMech, AuthPolicyHashNonce        string
+	AuthPolicyHashTruncate                         uint
+	AuthPolicyRequestAttributes                    string
+	AuthPolicyCheckBeforeAuth                      bool
+	AuthPolicyCheckAfterAuth                       bool
+	AuthPolicyReportAfterAuth                      bool
+	AuthPolicyRejectOnFail, AuthPolicyLogOnly      bool
 	// TLS.
 	SSL                                      string // no, yes, required
 	SSLCert, SSLKey, SSLAltCert, SSLAltKey   string // PEM text once files are read

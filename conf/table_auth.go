@@ -109,9 +109,9 @@ func authSettings() []Setting {
 			field: func(s *Settings) any { return &s.AuthPolicyServerTimeoutMsecs },
 		},
 		{
-			Name: "auth_policy_server_url", Type: Text, Auth: true, Use: Refused,
-			Why: "logins would not be judged by the policy server; remove it, or let the backends ask it",
-			Doc: "URL of the policy server. Empty: none is asked.",
+			Name: "auth_policy_server_url", Type: Text, Auth: true, Use: Used,
+			Doc:   "URL of the policy server (weakforced). Empty: none is asked.",
+			field: func(s *Settings) any { return &s.AuthPolicyServerURL },
 		},
 		{
 			Name: "auth_proxy_self", Type: Text, Auth: true, Use: Used,

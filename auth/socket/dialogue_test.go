@@ -112,7 +112,7 @@ func TestDialogues(t *testing.T) {
 
 // TestDialoguesWithDovecot shows that the dialogues are the truth.
 func TestDialoguesWithDovecot(t *testing.T) {
-	p := dovecot(t)
+	p := dovecot(t, "")
 	for _, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) { d.play(t, p) })
 	}

@@ -199,7 +199,7 @@ func (r *rig) listen(t *testing.T, dir, name string, from Source) string {
 }
 
 // dovecot starts a real one with the same settings, or skips the test.
-func dovecot(t *testing.T) peer {
+func dovecot(t *testing.T, more string) peer {
 	t.Helper()
 	path := daemon.Program(t, "dovecot", "/usr/sbin/dovecot")
 	if os.Getuid() != 0 {
@@ -209,7 +209,7 @@ func dovecot(t *testing.T) peer {
 		daemon.Missing(t, "a Dovecot needs its user: %v", err)
 	}
 	dir := daemon.ShortDir(t)
-	p, err := daemon.Start(path, "-F", "-c", writeConf(t, dir, ""))
+	p, err := daemon.Start(path, "-F", "-c", writeConf(t, dir, more))
 	if err != nil {
 		t.Fatal(err)
 	}
