@@ -18,8 +18,8 @@ import (
 
 const (
 	maxScript = 4 << 20 // bytes of one file
-	// The stack of calls, and that of values, which grows from the first size to the second.
-	callStack, valueStack, maxValueStack = 200, 1 << 10, 256 << 10
+	// The stack of calls, and that of values, which grows in steps.
+	callStack, valueStack, valueStep, maxValueStack = 200, 1 << 10, 16 << 10, 256 << 10
 	// deinitTime bounds script_deinit.
 	deinitTime = time.Second
 	// maxTemplates bounds how many texts of var_expand are kept parsed.
@@ -124,7 +124,8 @@ func (sc *script) start() (*state, error) {
 	s := &state{
 		script: sc, templates: map[string]*conf.Template{}, loaded: map[string]lua.LValue{},
 		l: lua.NewState(lua.Options{
-			CallStackSize: callStack, RegistrySize: valueStack, RegistryMaxSize: maxValueStack, SkipOpenLibs: true, MinimizeStackMemory: true,
+			CallStackSize: callStack, RegistrySize: valueStack, RegistryGrowStep: valueStep, RegistryMaxSize: maxValueStack,
+			SkipOpenLibs: true, MinimizeStackMemory: true,
 		}),
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
