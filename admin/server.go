@@ -42,6 +42,7 @@ type Options struct {
 	Serves func(service string) bool
 	// Reload and ReopenLog do what the signals do, and return when it is done.
 	Reload    func() error
+	Upgrade   func() error // hands over to the program file as it is now
 	ReopenLog func()
 }
 
@@ -187,6 +188,7 @@ var commands = map[string]func(*Server, context.Context, *Request, *answer) erro
 	"log reopen":       (*Server).logReopen,
 	"log test":         (*Server).logTest,
 	"reload":           (*Server).reload,
+	"upgrade":          (*Server).upgrade,
 }
 
 // answer is written in parts; an error of one is that of all that follow.
@@ -257,3 +259,5 @@ func (s *Server) logTest(context.Context, *Request, *answer) error {
 }
 
 func (s *Server) reload(context.Context, *Request, *answer) error { return s.Reload() }
+
+func (s *Server) upgrade(context.Context, *Request, *answer) error { return s.Upgrade() }

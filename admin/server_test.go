@@ -63,7 +63,7 @@ func newRig(t *testing.T, infos ...session.Info) *rig {
 	r.server, err = Listen(r.path, Options{
 		Registry: r.registry, Events: event.Discard{}, Errors: NewErrors(),
 		Auth:   func() (*auth.Authenticator, func()) { return nil, func() {} },
-		Reload: func() error { return errors.New("broken") }, ReopenLog: func() { panic("a fault") },
+		Reload: func() error { return errors.New("broken") }, Upgrade: func() error { return errors.New("no such file") }, ReopenLog: func() { panic("a fault") },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +123,7 @@ func TestCommands(t *testing.T) {
 		{"a command of another version", Request{Command: "dance"}, nil, End{Unknown, `this server has no command "dance"; is it of another version?`}, 3},
 		{"no authentication", Request{Command: "auth lookup", Users: []string{"u"}}, nil, End{Temporary, "authentication is broken; the log says why"}, 3},
 		{"a reload that fails", Request{Command: "reload"}, nil, End{Temporary, "broken"}, 3},
+		{"an upgrade that fails", Request{Command: "upgrade"}, nil, End{Temporary, "no such file"}, 3},
 		{"a fault in the program", Request{Command: "log reopen"}, nil, End{Temporary, "the command failed; the log says why"}, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {

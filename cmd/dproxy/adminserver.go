@@ -16,6 +16,7 @@ func (a *app) openControl(path string) {
 		Registry: a.registry, Events: a.events, Errors: a.errors,
 		Auth:   a.server.Authenticator,
 		Config: a.inUse.Load,
+		Upgrade: func() error { return a.do(a.handOver) },
 		Reload: func() error {
 			return a.do(func() error {
 				a.say(event.Warning, "reloading configuration as asked for")

@@ -148,22 +148,34 @@ func errnoText(err error) string {
 
 func reloadCommand(f *flags) *cobra.Command {
 	return f.leaf("reload", "make the running server read its configuration again", noArgs, func(c *control, _ []string) error {
-		s, err := f.running(c)
-		if err != nil {
-			return err
-		}
-		end, err := c.call(&admin.Request{Command: "reload"}, func([]string) error { return nil })
-		var u *unreachable
-		switch {
-		case errors.As(err, &u): // a server whose control socket is broken, or of another version
-			return syscall.Kill(s.pid, syscall.SIGHUP)
-		case err != nil:
-			return err
-		case end.Status != admin.OK:
-			return fatalAs(exitTemp, "Fatal: reload failed, the old configuration stays: "+end.Error)
-		}
-		return nil
+		return f.ask(c, "reload", syscall.SIGHUP, "reload failed, the old configuration stays")
 	})
+}
+
+func upgradeCommand(f *flags) *cobra.Command {
+	return f.leaf("upgrade", "start the program file anew and hand over to it; no connection is refused, no session cut", noArgs, func(c *control, _ []string) error {
+		return f.ask(c, "upgrade", syscall.SIGUSR2, "upgrade failed, the running process goes on")
+	})
+}
+
+// ask has the running server do something and tells why it did not. A server whose control socket is broken, or of another
+// version, gets the signal with the same meaning.
+func (f *flags) ask(c *control, command string, sig syscall.Signal, failure string) error {
+	s, err := f.running(c)
+	if err != nil {
+		return err
+	}
+	end, err := c.call(&admin.Request{Command: command}, func([]string) error { return nil })
+	var u *unreachable
+	switch {
+	case errors.As(err, &u):
+		return syscall.Kill(s.pid, sig)
+	case err != nil:
+		return err
+	case end.Status != admin.OK:
+		return fatalAs(exitTemp, "Fatal: "+failure+": "+end.Error)
+	}
+	return nil
 }
 
 // stopWait is longer than the server takes for a stop.

@@ -92,7 +92,7 @@ Without a subcommand it starts the server, in the background unless -F is given.
 	root.Flags().StringVarP(&f.format, "formatter", "f", "", "how commands print lists: `FORMAT` flow, pager, tab, table or json")
 	root.Flags().BoolP("debug", "D", false, "has no effect; doveadm has it")
 	root.Flags().BoolP("verbose", "v", false, "has no effect; doveadm has it")
-	root.AddCommand(confCommand(&f), checkCommand(&f), reloadCommand(&f), stopCommand(&f), pwCommand())
+	root.AddCommand(confCommand(&f), checkCommand(&f), reloadCommand(&f), upgradeCommand(&f), stopCommand(&f), pwCommand())
 	root.AddCommand(sessionCommands(&f)...)
 	root.AddCommand(authCommands(&f), logCommands(&f))
 	return root

@@ -37,6 +37,7 @@ type app struct {
 	errors    *admin.Errors
 	tasks     chan func()   // for the goroutine that handles signals
 	stopping  chan struct{} // closed when it takes no more of them
+	upgraded  bool          // another process accepts connections now
 	control   *admin.Server
 	protocols map[string]login.Protocol
 	log       *event.Log
@@ -195,6 +196,10 @@ func (a *app) run(signals <-chan os.Signal) {
 		select {
 		case task := <-a.tasks:
 			task()
+			if a.upgraded {
+				a.retire(signals)
+				return
+			}
 			continue
 		case s = <-signals:
 		case <-watchdog:
@@ -206,14 +211,10 @@ func (a *app) run(signals <-chan os.Signal) {
 			a.say(event.Warning, "SIGHUP received - reloading configuration")
 			_ = a.reload() // the log says what is wrong
 		case syscall.SIGUSR2:
-			pid, err := a.upgrade()
-			if err != nil {
-				a.say(event.Error, "upgrade failed, this process goes on: "+err.Error())
-				continue
+			if a.handOver() == nil {
+				a.retire(signals)
+				return
 			}
-			notify(fmt.Sprintf("MAINPID=%d\n%s", pid, daemon.SdNotifyReady))
-			a.retire(signals)
-			return
 		case syscall.SIGUSR1:
 			a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))
 		default:

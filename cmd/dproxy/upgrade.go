@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"dproxy/event"
@@ -40,6 +41,18 @@ func upgradedFrom() int {
 		_ = os.Setenv("WATCHDOG_PID", self)
 	}
 	return from
+}
+
+// handOver upgrades, and tells the log and systemd. On an error nothing has changed.
+func (a *app) handOver() error {
+	pid, err := a.upgrade()
+	if err != nil {
+		a.say(event.Error, "upgrade failed, this process goes on: "+err.Error())
+		return err
+	}
+	a.upgraded = true
+	notify(fmt.Sprintf("MAINPID=%d\n%s", pid, daemon.SdNotifyReady))
+	return nil
 }
 
 // upgrade hands over to the program that now lies where this one was started from. On an error nothing has changed.

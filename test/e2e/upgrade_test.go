@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -211,9 +212,13 @@ func testBrokenUpgrade(t *testing.T, h *house, _ *front) {
 	if _, err := loginIMAP(f.addr("imap"), "", nil, "alice@example.org"); err != nil {
 		t.Errorf("a login after a failed upgrade: %v", err)
 	}
+	out, err := exec.Command(os.Getenv("DPROXY"), "upgrade", "-c", f.conf()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no_such_setting") {
+		t.Errorf("the command says %q, %v", out, err)
+	}
 	f.write(t, "dovecot.conf", good)
-	if err := f.proc.Signal(syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command(os.Getenv("DPROXY"), "upgrade", "-c", f.conf()).CombinedOutput(); err != nil {
+		t.Errorf("upgrade: %v, %s", err, out)
 	}
 	eventually(t, "the upgrade works once the configuration does", func() bool { return f.masterPID(t) != f.proc.PID() })
 	f.endSuccessors(t, []int{f.masterPID(t)})
