@@ -14,8 +14,8 @@ import (
 func (a *app) openControl(path string) {
 	server, err := admin.Listen(path, admin.Options{
 		Registry: a.registry, Events: a.events, Errors: a.errors,
-		Auth:   a.server.Authenticator,
-		Config: a.inUse.Load,
+		Auth:    a.server.Authenticator,
+		Config:  a.inUse.Load,
 		Upgrade: func() error { return a.do(a.handOver) },
 		Reload: func() error {
 			return a.do(func() error {
