@@ -18,14 +18,14 @@ func TestEndToEndAttack(t *testing.T) {
 	certs := dialog.NewCerts(t)
 	t.Run("one proxy", func(t *testing.T) {
 		g := newGate(t, certs)
-		hostile := g.hostileUsers(t)
+		hostile, bad := g.hostileUsers(t), g.badDeliveries(t)
 		for _, p := range protocols {
 			g.user(p.name, "any", fmt.Sprintf("nopassword=y port=%d", g.good[p.name].port))
 		}
 		g.start(t, lenient, 0)
 		birds := g.hatch(t)
 		stalled := newCrowd(t)
-		stalled.join(g.addr("imaps"), 10, []string{stranger}, clientHello)
+		g.stall(stalled)
 		for _, tt := range []struct {
 			name string
 			run  func(*testing.T, *gate)
@@ -45,6 +45,7 @@ func TestEndToEndAttack(t *testing.T) {
 			{"certificate names of balancers", testProxyCertificates},
 			{"TLS records", testRecords},
 			{"floods", testFloods},
+			{"bounds", testBounds},
 			{"messages that stall", testStalledMail},
 			{"slow and absent clients", testSlowClients},
 			{"readers that stall", testStalledReaders},
@@ -60,6 +61,11 @@ func TestEndToEndAttack(t *testing.T) {
 		t.Run("backends", func(t *testing.T) {
 			before := g.measure(t)
 			birds.during(t, func() { t.Run("attack", func(t *testing.T) { testBackends(t, g, hostile) }) })
+			g.calm(t, before)
+		})
+		t.Run("deliveries", func(t *testing.T) {
+			before := g.measure(t)
+			birds.during(t, func() { t.Run("attack", func(t *testing.T) { testDeliveries(t, g, bad) }) })
 			g.calm(t, before)
 		})
 		t.Run("a handshake that stalls ends after half a minute", func(t *testing.T) { stalled.ends(t, 35*time.Second) })
