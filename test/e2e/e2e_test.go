@@ -24,6 +24,8 @@ func TestEndToEnd(t *testing.T) {
 		{"TLS to the backend", testBackendTLS},
 		{"the backend sees the client's address", testAddress},
 		{"mbsync", testMbsync},
+		{"tokens", testTokens},
+		{"an auth_http service", testAuthHTTP},
 		{"IDLE", testIdle},
 		{"LMTP", testLMTP},
 		{"Submission", testSubmission},
