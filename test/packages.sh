@@ -5,7 +5,7 @@ set -eu
 
 packages="dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-submissiond dovecot-managesieved
 dovecot-sqlite sqlite3 curl isync swaks fetchmail sieve-connect postfix haproxy openssl postgresql mariadb-server slapd ldap-utils
-redis-server dovecot-auth-lua"
+redis-server dovecot-auth-lua fail2ban"
 cyrus=${DPROXY_TEST_CYRUS:-/var/cache/dproxy-test/cyrus}
 
 # absent prints those of the packages that are not installed: the others are left at the version they have.
