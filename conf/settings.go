@@ -18,6 +18,7 @@ type Settings struct {
 	LogPath, InfoLogPath, DebugLogPath      string
 	SyslogFacility, LogTimestamp            string
 	Hostname                                string // empty: the machine's FQDN
+	DoveadmAPIKey                           string
 	// Login.
 	LoginGreeting, LoginTrustedNetworks    string
 	LoginSourceIPs                         string

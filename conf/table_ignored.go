@@ -29,7 +29,6 @@ func ignoredSettings() []Setting {
 		{Name: "director_username_hash", Type: Text, Default: "%Lu", Name24: "-"},
 		{Name: "dotlock_use_excl", Type: Bool, Default: "yes"},
 		{Name: "doveadm_allowed_commands", Type: Text},
-		{Name: "doveadm_api_key", Type: Text},
 		{Name: "doveadm_http_rawlog_dir", Type: Text, Name24: "-"},
 		{Name: "doveadm_password", Type: Text},
 		{Name: "doveadm_port", Type: Port, Default: "0"},

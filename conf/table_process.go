@@ -39,6 +39,11 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.DefaultProcessLimit },
 		},
 		{
+			Name: "doveadm_api_key", Type: Text, Use: Used,
+			Doc:   "Key that /metrics wants when it is set, as a bearer token. Listeners of service stats on other addresses than loopback need one.",
+			field: func(s *Settings) any { return &s.DoveadmAPIKey },
+		},
+		{
 			Name: "haproxy_timeout", Type: Time, Default: "3 secs", Use: Used,
 			Doc:   "How long to wait for a PROXY protocol header.",
 			field: func(s *Settings) any { return &s.HAProxyTimeout },

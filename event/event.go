@@ -60,6 +60,13 @@ type Notice struct {
 	Text   string
 }
 
+// Greeted is a connection whose client has been sent the greeting.
+type Greeted struct {
+	Service string
+	Queued  time.Duration // from the accept until somebody took care of it
+	Took    time.Duration // from the accept, with PROXY header and implicit TLS
+}
+
 // FilterChosen tells which conf blocks apply to a connection.
 type FilterChosen struct {
 	Client Client
@@ -189,6 +196,7 @@ type ClientLine struct {
 }
 
 func (Notice) event()          {}
+func (Greeted) event()         {}
 func (FilterChosen) event()    {}
 func (PassdbAsked) event()     {}
 func (PassdbAnswered) event()  {}

@@ -28,6 +28,8 @@ type Spec struct {
 	HAProxy  bool   // a PROXY header comes first
 	// ReusePort lets several processes listen on the address (SO_REUSEPORT).
 	ReusePort bool
+	// Accepted is when a connection was accepted; zero for the listener itself.
+	Accepted time.Time
 	// Unix is the listener in the file system; nil with an Addr.
 	Unix *Unix
 }
@@ -310,7 +312,12 @@ func (s *Set) accept(l *listener) {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = firstPause
-			s.served.Go(func() { s.handle(nc, l.current()) })
+			accepted := time.Now()
+			s.served.Go(func() {
+				spec := l.current()
+				spec.Accepted = accepted
+				s.handle(nc, spec)
+			})
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {

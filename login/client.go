@@ -227,7 +227,15 @@ func (c *Client) open() error {
 	if err := c.front.Greet(); err != nil {
 		return err
 	}
-	return c.Flush()
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	accepted := c.spec.Accepted
+	if accepted.IsZero() {
+		accepted = c.began
+	}
+	c.server.Events.Emit(event.Greeted{Service: c.spec.Protocol, Queued: c.began.Sub(accepted), Took: time.Since(accepted)})
+	return nil
 }
 
 // silent ends a connection without a line about it: the error has been reported.

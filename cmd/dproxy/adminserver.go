@@ -68,3 +68,30 @@ func (a *app) do(task func() error) error {
 		return errStopping
 	}
 }
+
+// readiness tells why the server does not serve logins, nil when it does.
+func (a *app) readiness() error {
+	select {
+	case <-a.stopping:
+		return errStopping
+	default:
+	}
+	au, release := a.server.Authenticator()
+	if au == nil {
+		return errors.New("authentication is broken")
+	}
+	release()
+	return nil
+}
+
+// state is what metrics show of what is counted elsewhere.
+func (a *app) state() admin.State {
+	moved := a.relay.Counters()
+	s := admin.State{ToBackend: moved.In, ToUser: moved.Out, LogLinesDropped: a.log.Dropped(), Panics: a.server.Panics() + moved.Panics, Ready: a.readiness()}
+	s.PreLogin, _ = a.registry.Counts()
+	if au, release := a.server.Authenticator(); au != nil {
+		defer release()
+		s.Cache, s.PenalizedAddresses = au.CacheStats(), len(au.Penalties())
+	}
+	return s
+}

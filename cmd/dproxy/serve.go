@@ -39,6 +39,8 @@ type app struct {
 	stopping  chan struct{} // closed when it takes no more of them
 	upgraded  bool          // another process accepts connections now
 	control   *admin.Server
+	metrics   *admin.Metrics
+	http      *admin.HTTP
 	protocols map[string]login.Protocol
 	log       *event.Log
 	registry  *session.Registry
@@ -89,6 +91,9 @@ func serve(path string) error {
 		}
 	}
 	a.say(event.Info, fmt.Sprintf("dproxy %s starting up for %s", version, strings.Join(a.served(), ", ")))
+	a.metrics.Loaded(true)
+	a.http.Use(c)
+	defer a.http.Close()
 	a.openControl(admin.SocketPath(s.BaseDir))
 	defer a.closeControl()
 	ready(from != 0)
@@ -102,12 +107,15 @@ func newApp(path string, log *event.Log) *app {
 		path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay(),
 		errors: admin.NewErrors(), tasks: make(chan func()), stopping: make(chan struct{}),
 	}
-	a.events = event.Fanout{log, a.errors}
+	a.metrics = admin.NewMetrics(version)
+	a.events = event.Fanout{log, a.errors, a.metrics}
+	a.http = admin.NewHTTP(a.metrics, a.readiness, a.events)
 	a.server = login.NewServer(login.Options{
 		Protocols: a.protocols, Events: a.events, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,
 	})
 	a.mailers = newMailers(a.server, a.events)
 	a.sockets = listen.NewSet(a.connected, a.events)
+	a.metrics.Watch(a.state)
 	return a
 }
 
@@ -236,8 +244,11 @@ func (a *app) reload() error {
 	}
 	if err != nil {
 		a.say(event.Error, "reload failed, the old configuration stays: "+err.Error())
+		a.metrics.Loaded(false)
 		return err
 	}
+	a.metrics.Loaded(true)
+	a.http.Use(c)
 	for _, w := range c.Warnings() {
 		a.events.Emit(event.Notice{Level: event.Warning, Source: "config", Text: w})
 	}

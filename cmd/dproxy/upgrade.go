@@ -121,6 +121,7 @@ func (a *app) retire(signals <-chan os.Signal) {
 	a.say(event.Info, fmt.Sprintf("upgraded: the new process accepts connections; %d sessions and %d logins go on in this one", relayed, preLogin))
 	close(a.stopping)
 	a.moveControl()
+	a.http.Close()
 	a.sockets.Leave()
 	a.mailers.Retire() // mail servers connect to the new process as soon as they have their answers
 	defer a.mailers.Close()
