@@ -48,8 +48,8 @@ conformance: build ## play the recorded scenarios and count the identical ones
 e2e: build ## real mail clients through dproxy to real backends, and hostile ones of both
 	DPROXY=$(CURDIR)/$(BIN) $(GO) test -p 1 -count=1 -v -run 'EndToEnd' ./test/e2e ./test/attack
 
-conformance-conf: ## compare `dproxy conf -n` with the installed doveconf
-	$(GO) test -count=1 -v -run 'Conformance' ./conf
+conformance-conf: build ## compare `dproxy conf -n` with the installed doveconf, and the time of both
+	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./conf
 
 fuzz-briefly: ## the parsers of what strangers and configurations send, some thousand inputs each
 	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 5000x login backend wire listen conf admin
