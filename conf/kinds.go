@@ -108,7 +108,7 @@ func passdbKind() *kind {
 		doc: "One password database. They are asked in order.",
 		rows: []Setting{
 			{Name: "name", Type: Text, Use: Used, Doc: "Name for logs."},
-			{Name: "driver", Type: Text, Use: Used, Doc: "Kind of database: static, passwd-file, sql, ldap, ..."},
+			{Name: "driver", Type: Text, Use: Used, Doc: "Kind of database: static, passwd-file, sql, ldap, oauth2, http, ..."},
 			{Name: "args", Type: Text, Use: Used, Doc: "Arguments of the driver, or the path of its file."},
 			{Name: "default_fields", Type: Text, Use: Used, Doc: "Fields for what the database does not answer."},
 			{Name: "override_fields", Type: Text, Use: Used, Doc: "Fields that replace what the database answers."},
