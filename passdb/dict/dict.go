@@ -100,6 +100,13 @@ func number(b bool) int {
 // CacheVars implements passdb.Cacheable.
 func (d *driver) CacheVars() []string { return slices.Clone(d.vars) }
 
+// SetLog implements passdb.Talker: it tells what the file should have said differently.
+func (d *driver) SetLog(log func(passdb.Level, string)) {
+	for _, w := range d.file.Warnings {
+		log(passdb.Warning, w)
+	}
+}
+
 // Close ends all connections. Lookups that are running fail.
 func (d *driver) Close() error { return d.server.close() }
 

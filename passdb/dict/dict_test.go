@@ -265,6 +265,15 @@ func TestRefusalsOfTheServer(t *testing.T) {
 	}
 }
 
+func TestWarningsAboutTheFileAreTold(t *testing.T) {
+	d := open(t, "uri = redis:port=1\npassword_key = a#b\n")
+	var got []string
+	d.SetLog(func(l passdb.Level, text string) { got = append(got, fmt.Sprint(l, " ", text)) })
+	if len(got) != 1 || !strings.HasPrefix(got[0], fmt.Sprint(passdb.Warning)+" Configuration file ") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestNonsense is what something else than Redis says at its port.
 func TestNonsense(t *testing.T) {
 	for name, answer := range map[string]string{

@@ -107,6 +107,13 @@ func (d *Driver) connectTo(c *conf.SQLConnect) error {
 // CacheVars lists the variables of password_query.
 func (d *Driver) CacheVars() []string { return slices.Clone(d.names) }
 
+// SetLog implements passdb.Talker: it tells what the file should have said differently.
+func (d *Driver) SetLog(log func(passdb.Level, string)) {
+	for _, w := range d.file.Warnings {
+		log(passdb.Warning, w)
+	}
+}
+
 // Close ends all connections. Lookups that are running fail.
 func (d *Driver) Close() error {
 	d.pool.close()

@@ -240,6 +240,15 @@ func TestFile(t *testing.T) {
 	}
 }
 
+func TestWarningsAboutTheFileAreTold(t *testing.T) {
+	d := openFile(t, sqliteDatabase(t).file+"password_query = SELECT 1#2\n")
+	var got []string
+	d.(passdb.Talker).SetLog(func(l passdb.Level, text string) { got = append(got, fmt.Sprint(l, " ", text)) })
+	if len(got) != 1 || !strings.HasPrefix(got[0], fmt.Sprint(passdb.Warning)+" Configuration file ") || !strings.Contains(got[0], "Ambiguous '#' character") {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestCacheVars(t *testing.T) {
 	d := sqliteDatabase(t).open(t, "SELECT '%n' AS password, '%{if;%r;eq;x;%{session};y}', '%Un'")
 	if got := fmt.Sprint(d.(passdb.Cacheable).CacheVars()); got != "[username rip session]" {
