@@ -51,6 +51,8 @@ type Error struct {
 	// are tags; empty when the client gets a fixed text. It is printable ASCII; only a reply of several
 	// lines (SMTP) has CRLF between them.
 	Reply string
+	// Redirect is where the backend refers the user to, for Redirect; "" when it does not.
+	Redirect string
 	// final forbids another attempt whatever the kind: a bad certificate does not get better.
 	final bool
 	// certificate: the backend's certificate did not verify.

@@ -15,10 +15,7 @@ import (
 
 // Dialer connects to backends under one set of settings.
 type Dialer struct {
-	// Hosts remembers failing backends. NewDialer sets one of its own; to remember across settings and
-	// reloads, all Dialers of a process share one.
-	Hosts *Hosts
-
+	shared   *Shared
 	settings *conf.Settings
 	events   event.Sink
 	pause    time.Duration // between attempts
@@ -27,9 +24,12 @@ type Dialer struct {
 	bases map[bool]*tls.Config // by whether certificates are verified
 }
 
-// NewDialer returns a Dialer for s.
-func NewDialer(s *conf.Settings, events event.Sink) *Dialer {
-	return &Dialer{Hosts: NewHosts(), settings: s, events: events, pause: retryDelay, bases: map[bool]*tls.Config{}}
+// NewDialer returns a Dialer for s. Without shared it has one of its own.
+func NewDialer(s *conf.Settings, events event.Sink, shared *Shared) *Dialer {
+	if shared == nil {
+		shared = NewShared()
+	}
+	return &Dialer{shared: shared, settings: s, events: events, pause: retryDelay, bases: map[bool]*tls.Config{}}
 }
 
 // Session is a logged-in connection.
@@ -58,6 +58,10 @@ func (d *Dialer) Connect(ctx context.Context, hs Handshake, l *Login, client eve
 			return &Session{Conn: c, Welcome: w, Target: r.target, Reconnects: r.reconnects}, nil
 		}
 		err.Target = r.target
+		if err = r.follow(err); err == nil {
+			r.reconnects--
+			continue
+		}
 		again := r.again(err)
 		r.report(err, again)
 		if !again {
@@ -84,6 +88,7 @@ type run struct {
 	ctx        context.Context
 	began      time.Time
 	reconnects int
+	visited    Visited // once a backend has referred the user to another
 }
 
 func newRun(ctx context.Context, d *Dialer, l *Login, client event.Client) *run {
@@ -98,8 +103,8 @@ func (r *run) again(err *Error) bool {
 	if !err.dial || err.ours || err.canceled {
 		return again
 	}
-	if again = again && !r.dialer.Hosts.refusing(r.target.Addr); !again {
-		r.dialer.Hosts.giveUp(r.target.Addr)
+	if again = again && !r.dialer.shared.Hosts.refusing(r.target.Addr); !again {
+		r.dialer.shared.Hosts.giveUp(r.target.Addr)
 	}
 	return again
 }

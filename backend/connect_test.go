@@ -181,7 +181,7 @@ func (endless) Login(c *backend.Conn, _ *backend.Login) (backend.Welcome, error)
 
 func dialer(set *conf.Settings) (*backend.Dialer, *backendtest.Recorder) {
 	rec := &backendtest.Recorder{}
-	d := backend.NewDialer(set, rec)
+	d := backend.NewDialer(set, rec, nil)
 	d.SetPause(time.Millisecond)
 	return d, rec
 }
@@ -408,7 +408,7 @@ func TestBadCertificateHasItsOwnMetric(t *testing.T) {
 	k := &kinds{}
 	l := backendtest.NewLogin(server.Addr)
 	l.Target.TLS = route.Implicit
-	if _, err := backend.NewDialer(&conf.Settings{SSLCA: server.CA()}, k).Connect(t.Context(), hello{}, l, client); err == nil {
+	if _, err := backend.NewDialer(&conf.Settings{SSLCA: server.CA()}, k, nil).Connect(t.Context(), hello{}, l, client); err == nil {
 		t.Fatal("logged in")
 	}
 	if !slices.Equal(k.labels, []string{"tls_cert"}) {

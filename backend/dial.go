@@ -45,7 +45,7 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 
 // dialAddress connects to one address, unless it is known to be down.
 func (r *run) dialAddress(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, *Error) {
-	hosts := r.dialer.Hosts
+	hosts := r.dialer.shared.Hosts
 	if hosts.start(addr, r.login.Target.FailAfter) {
 		return nil, &Error{Kind: Connect, Text: "Host is down", final: true, dial: true}
 	}

@@ -36,7 +36,7 @@ func TestRealDovecot(t *testing.T) {
 		IP: "127.0.0.1", Users: map[string]string{"u1": "secret"}, Trusted: "127.0.0.0/8", Cert: cert, Key: key, Relay: "127.0.0.1:9", Ports: ports,
 		More: fmt.Sprintf("haproxy_trusted_networks = 127.0.0.0/8\nservice imap-login {\n inet_listener imap_ha {\n  port = %d\n  haproxy = yes\n }\n}\n", proxied),
 	})
-	d := backend.NewDialer(&conf.Settings{SSLCA: certs.CA}, event.Discard{})
+	d := backend.NewDialer(&conf.Settings{SSLCA: certs.CA}, event.Discard{}, nil)
 	for _, p := range []struct {
 		service, plain, tls string
 		hs                  backend.Handshake

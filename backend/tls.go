@@ -47,8 +47,9 @@ func (c *Conn) startTLS() error {
 		return &Error{Kind: Internal, Text: "Failed to create SSL client context: " + err.Error()}
 	}
 	began := time.Now()
-	tc := tls.Client(&tlsconf.Transport{Conn: c.tcp}, config) // the relay exchanges it
-	err = tc.HandshakeContext(c.ctx)
+	under := &tlsconf.Transport{Conn: c.tcp} // the relay exchanges it
+	tc := tls.Client(under, config)
+	err = under.Handshake(c.run.dialer.shared.Handshakes, func() error { return tc.HandshakeContext(c.ctx) })
 	e := event.TLSDone{Client: c.run.client, Backend: true, Took: time.Since(began), Err: err}
 	if err == nil {
 		s := tc.ConnectionState()

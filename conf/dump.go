@@ -174,6 +174,8 @@ func (d *dumper) shown(n *node, s *Setting, named bool) (value, bool) {
 		switch {
 		case s.Unset:
 			return v, false
+		case s.Own:
+			return v, false
 		case d.o.Scope == ScopeHidden, d.o.Scope == ScopeAll && !s.Hidden:
 			return v, true
 		}
@@ -271,6 +273,9 @@ func (d *dumper) simple(n *node, path string) {
 		v, set := n.vals[s.Name]
 		if !set {
 			v = n.defaultValue(s)
+		}
+		if s.Own && !set {
+			continue
 		}
 		all := d.o.Scope == ScopeHidden || d.o.Scope == ScopeAll && !s.Hidden || d.o.Scope != ScopeChanged && set
 		if (!s.Unset || set) && (all || v.text != s.Default || set && s.Other != "") {

@@ -150,7 +150,7 @@ func (d *dumper) defaults24(s *scope24) []entry {
 	for _, key := range slices.Sorted(maps.Keys(names24())) {
 		n := names24()[key]
 		_, set := s.vals[key]
-		if n.row == nil || set || s.flags[key] != nil || s.strs[key] != nil || n.row.Unset || n.kind == strings24 ||
+		if n.row == nil || set || s.flags[key] != nil || s.strs[key] != nil || n.row.Unset || n.row.Own || n.kind == strings24 ||
 			n.row.Hidden && d.o.Scope == ScopeAll {
 			continue
 		}

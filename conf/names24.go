@@ -53,6 +53,9 @@ var names24 = sync.OnceValue(func() map[string]name24 {
 		if s.Name24 != "" {
 			key = s.Name24
 		}
+		if s.Own {
+			names[key] = name24{typ: s.Type}
+		}
 		if n, ok := names[key]; ok {
 			n.row = s
 			if s.Type == Enum {

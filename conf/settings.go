@@ -25,6 +25,14 @@ type Settings struct {
 	LoginLogFormat, LoginLogFormatElements string
 	LoginProxyTimeout                      time.Duration
 	LoginProxyMaxReconnects                uint
+	LoginProxyMaxDisconnectDelay           time.Duration
+	LoginProxyNotifyPath                   string // of a FIFO, below BaseDir/login unless absolute
+	LoginProxyRawlogDir                    string
+	LoginProxyLocal                        string // address:port
+	LoginProxyProtocol                     string // no, v1, v2
+	LoginProxyFollowReferrals              bool
+	LoginProxyUserIPLimit                  bool
+	MailMaxUserIPConnections               uint
 	DisablePlaintextAuth                   bool
 	IMAPCapability, IMAPIDSend, IMAPIDLog  string
 	IMAPIDRetain, IMAPLiteralMinus         bool

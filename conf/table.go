@@ -62,6 +62,7 @@ type Setting struct {
 
 	Auth   bool // read by the authentication process: not allowed in local and remote blocks
 	Hidden bool // not printed by doveconf -a unless set
+	Own    bool // dproxy's own: Dovecot does not know it, so it is printed only when set
 	Always bool // in a named section: printed by doveconf -n even when not set
 
 	Use    Use
@@ -77,7 +78,7 @@ type Setting struct {
 func Table() []Setting {
 	var rows []Setting
 	for _, group := range [][]Setting{
-		processSettings(), loginSettings(), authSettings(), tlsSettings(), lmtpSettings(), ignoredSettings(),
+		processSettings(), loginSettings(), ownSettings(), authSettings(), tlsSettings(), lmtpSettings(), ignoredSettings(),
 	} {
 		rows = append(rows, group...)
 	}

@@ -49,9 +49,9 @@ func loginSettings() []Setting {
 			field: func(s *Settings) any { return &s.LoginLogFormatElements },
 		},
 		{
-			Name: "login_proxy_max_disconnect_delay", Type: Time, Default: "0", Use: Ignored,
-			Why: "clients of a lost backend are disconnected at once",
-			Doc: "Time over which clients of a lost backend are disconnected, to spread their reconnects. 0: at once.",
+			Name: "login_proxy_max_disconnect_delay", Type: Time, Default: "0", Use: Used,
+			Doc:   "Time over which clients of a lost backend are disconnected, to spread their reconnects. 0: at once.",
+			field: func(s *Settings) any { return &s.LoginProxyMaxDisconnectDelay },
 		},
 		{
 			Name: "login_proxy_max_reconnects", Type: Number, Default: "3", Use: Used,
@@ -59,14 +59,14 @@ func loginSettings() []Setting {
 			field: func(s *Settings) any { return &s.LoginProxyMaxReconnects },
 		},
 		{
-			Name: "login_proxy_notify_path", Type: Text, Default: "proxy-notify", Use: Ignored,
-			Why: "nobody is told which users are proxied",
-			Doc: "FIFO that hears which users are proxied.",
+			Name: "login_proxy_notify_path", Type: Text, Default: "proxy-notify", Use: Used,
+			Doc:   "FIFO that hears the user names of proxied sessions whose passdb answer has proxy_refresh. A relative path is below the directory login of base_dir.",
+			field: func(s *Settings) any { return &s.LoginProxyNotifyPath },
 		},
 		{
-			Name: "login_proxy_rawlog_dir", Type: Text, Use: Ignored,
-			Why: "there are no raw logs; capture the traffic instead",
-			Doc: "Directory for raw logs of proxied connections.",
+			Name: "login_proxy_rawlog_dir", Type: Text, Use: Used,
+			Doc:   "Existing directory for raw logs of logins at backends: one .in and one .out file for each connection, up to the hand-over, with passwords masked. A relative path is below the directory login of base_dir.",
+			field: func(s *Settings) any { return &s.LoginProxyRawlogDir },
 		},
 		{
 			Name: "login_proxy_timeout", Type: TimeMS, Default: "30 secs", Use: Used,
@@ -84,9 +84,9 @@ func loginSettings() []Setting {
 			field: func(s *Settings) any { return &s.LoginTrustedNetworks },
 		},
 		{
-			Name: "mail_max_userip_connections", Type: Number, Default: "10", Use: Ignored,
-			Why: "it does not count proxied sessions, as in Dovecot",
-			Doc: "Most connections of one user from one address. 0: no limit.",
+			Name: "mail_max_userip_connections", Type: Number, Default: "10", Use: Used,
+			Doc:   "Most connections of one user from one address, for each protocol. 0: no limit. Proxied sessions are counted only with login_proxy_userip_limit = yes.",
+			field: func(s *Settings) any { return &s.MailMaxUserIPConnections },
 		},
 		{
 			Name: "managesieve_implementation_string", Type: Text, Default: "Dovecot (Debian) Pigeonhole", Default24: "Dovecot Pigeonhole", Use: Used,

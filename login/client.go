@@ -56,6 +56,7 @@ type Client struct {
 	tcp     *net.TCPConn
 	nc      net.Conn         // tcp, or TLS over it
 	up      *backend.Session // logged in, and not yet handed over
+	claimed *userIP          // a place that is counted, and not yet handed over
 
 	peer       passdb.Peer
 	ttl        int
@@ -361,6 +362,7 @@ func (c *Client) close() {
 	if c.up != nil {
 		_ = c.up.Conn.Close()
 	}
+	c.server.release(c.claimed)
 	if c.entry != nil {
 		c.server.Registry.Remove(c.entry)
 	}

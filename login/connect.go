@@ -20,6 +20,10 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 		c.successes++
 		return nil, r, nil
 	}
+	if r := c.claim(); r != nil {
+		c.successes++
+		return nil, r, nil
+	}
 	c.phase, c.loginBegan = finishing, time.Now()
 	var up *backend.Session
 	var failure error
@@ -29,6 +33,8 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 		return nil, nil, err
 	}
 	if failure != nil {
+		c.server.release(c.claimed)
+		c.claimed = nil
 		c.phase = talking
 		c.setAbout(nil)
 		return nil, c.unreached(failure), nil
@@ -43,6 +49,7 @@ func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*back
 	targets, err := s.router.Targets(ctx, route.Query{
 		Peer: c.peer, User: reply.User, MasterUser: reply.MasterUser, Password: reply.Password, HasPassword: reply.HasPassword,
 		Fields: &reply.Fields, Settings: c.profile.Settings, Sources: c.profile.sources, Ports: p.Ports, Client: c.event(),
+		Local: c.profile.local,
 	})
 	if err != nil {
 		return nil, err

@@ -106,6 +106,7 @@ const (
 	NeedsTLS                      // ssl = required
 	AnonymousDenied               // the protocol takes no anonymous users
 	Referred                      // to Referral
+	TooMany                       // connections of this user from this address
 	Unavailable                   // the backend, or the way to it
 	Misconfigured                 // the backend is set up wrongly
 	BackendRefused                // Reply is the backend's answer

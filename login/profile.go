@@ -2,6 +2,7 @@ package login
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type profile struct {
 	greeting   *conf.Template
 	dialer     *backend.Dialer
 	sources    *route.Sources
+	local      netip.AddrPort // login_proxy_local
+	invalid    error          // a setting whose value is none
 	mechanisms map[string]capability.Mechanism
 
 	derive  sync.Once
@@ -53,7 +56,7 @@ func (t *Terms) State(secured, tls bool) capability.State {
 func (s *Snapshot) make(p *profile, key profileKey) {
 	set := key.settings
 	p.Terms = Terms{Protocol: key.protocol, Settings: set, Hostname: orElse(set.Hostname, s.hostname)}
-	p.dialer = backend.NewDialer(set, s.events)
+	p.dialer = backend.NewDialer(set, s.events, s.shared)
 	p.mechanisms = map[string]capability.Mechanism{}
 	source := event.LoginSource(key.protocol)
 	report := func(text string) {
@@ -78,6 +81,10 @@ func (s *Snapshot) make(p *profile, key profileKey) {
 		report("login_greeting: " + err.Error())
 		p.greeting = &conf.Template{}
 	}
+	if p.local, err = localTarget(set.LoginProxyLocal); err != nil {
+		p.invalid = err
+		report(err.Error())
+	}
 	if set.LoginSourceIPs != "" {
 		p.sources = route.NewSources(s.ctx, set.LoginSourceIPs, s.resolver, s.events)
 	}
@@ -91,6 +98,18 @@ func (s *Snapshot) make(p *profile, key profileKey) {
 			p.mechanisms[m.Name] = x
 		}
 	}
+}
+
+// localTarget reads login_proxy_local.
+func localTarget(value string) (netip.AddrPort, error) {
+	if value == "" {
+		return netip.AddrPort{}, nil
+	}
+	a, err := netip.ParseAddrPort(value)
+	if err != nil || a.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("login_proxy_local: %q is not ADDRESS:PORT, as in 127.0.0.1:10143 or [::1]:10143", event.Clean(value, 80))
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }
 
 // networks is a list of address ranges.

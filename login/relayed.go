@@ -27,6 +27,7 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 	}
 	c.up = nil
 	r := s.relayed(c, up)
+	c.claimed = nil
 	s.Events.Emit(event.Started{Client: r.client, Target: r.target, Took: time.Since(c.loginBegan), Reconnects: up.Reconnects})
 	s.Registry.LoggedIn(c.entry, r)
 	c.snap.release()
@@ -37,7 +38,7 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 func (s *Server) relayed(c *Client, up *backend.Session) *relayed {
 	return &relayed{
 		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
-		entry: c.entry, registry: s.Registry, events: s.Events, names: userNames(&c.reply.Fields), began: time.Now().Unix(),
+		entry: c.entry, server: s, claimed: c.claimed, names: userNames(&c.reply.Fields), began: time.Now().Unix(),
 	}
 }
 
@@ -58,10 +59,11 @@ type relayed struct {
 	sent     uint64 // to the backend, before the relay
 	written  uint64 // to the client, before the relay
 	entry    *session.Entry
-	registry *session.Registry
-	events   event.Sink
 	names    []session.Name
 	began    int64 // Unix time
+	server   *Server
+	claimed  *userIP     // nil: not counted
+	refresh  *time.Timer // of proxy_refresh; nil: none
 
 	mu     sync.Mutex
 	s      *relay.Session
@@ -106,7 +108,11 @@ func (r *relayed) End(why session.Reason) {
 
 // ended reports the session's end.
 func (r *relayed) ended(st relay.Stats) {
-	r.registry.Remove(r.entry)
+	r.server.Registry.Remove(r.entry)
+	r.server.release(r.claimed)
+	if r.refresh != nil {
+		r.refresh.Stop()
+	}
 	e := event.Ended{Client: r.client, Target: r.target, Idle: st.Idle, In: st.In + r.sent, Out: st.Out + r.written}
 	switch st.Side {
 	case relay.ByClient:
@@ -119,7 +125,7 @@ func (r *relayed) ended(st relay.Stats) {
 	if st.Err != nil && e.Reason == "" {
 		e.Reason = st.Err.Error()
 	}
-	r.events.Emit(e)
+	r.server.Events.Emit(e)
 }
 
 // reason is why the session was ended from here.

@@ -35,6 +35,7 @@ type Server struct {
 	snapshot atomic.Pointer[Snapshot]
 	times    times
 	panics   atomic.Uint64
+	userIPs  userIPs
 	clients  sync.WaitGroup // goroutines in the login phase
 }
 

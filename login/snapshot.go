@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"dproxy/auth"
+	"dproxy/backend"
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/route"
@@ -27,6 +28,8 @@ type SnapshotOptions struct {
 	Events    event.Sink
 	Resolver  route.Resolver
 	Protocols map[string]Protocol
+	// Shared is what snapshots of one process have in common; nil: this one has its own.
+	Shared *backend.Shared
 }
 
 // settingsSource is what this room asks of a *conf.Config.
@@ -63,6 +66,7 @@ type Snapshot struct {
 	events    event.Sink
 	resolver  route.Resolver
 	protocols map[string]Protocol
+	shared    *backend.Shared
 
 	mu       sync.RWMutex
 	profiles map[profileKey]*profile
@@ -96,6 +100,10 @@ func NewSnapshot(o SnapshotOptions) (*Snapshot, error) {
 			s.cancel()
 			return nil, fmt.Errorf("protocol %s: Failed to initialize SSL server context: %w", name, p.tlsErr)
 		}
+		if p.invalid != nil {
+			s.cancel()
+			return nil, fmt.Errorf("protocol %s: %w", name, p.invalid)
+		}
 	}
 	return s, nil
 }
@@ -103,7 +111,10 @@ func NewSnapshot(o SnapshotOptions) (*Snapshot, error) {
 func newSnapshot(o SnapshotOptions) *Snapshot {
 	s := &Snapshot{
 		config: o.Config, authErr: o.AuthErr, hostname: o.Hostname, events: o.Events, resolver: o.Resolver,
-		protocols: o.Protocols, profiles: map[profileKey]*profile{},
+		protocols: o.Protocols, shared: o.Shared, profiles: map[profileKey]*profile{},
+	}
+	if s.shared == nil {
+		s.shared = backend.NewShared()
 	}
 	if o.Context == nil {
 		// The snapshot owns its logins: the context ends when the last one has let go.

@@ -116,7 +116,7 @@ func (c *Client) Lookup(ctx context.Context, p passdb.Peer, user string) auth.Re
 
 // Targets asks the router where a user's passdb answer leads. The errors are *route.Error.
 func (c *Client) Targets(ctx context.Context, q route.Query) ([]route.Target, error) {
-	q.Settings, q.Client = c.profile.Settings, c.quietEvent()
+	q.Settings, q.Client, q.Local = c.profile.Settings, c.quietEvent(), c.profile.local
 	return c.server.router.Targets(ctx, q)
 }
 

@@ -3,7 +3,6 @@ package login
 import (
 	"crypto/tls"
 	"errors"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -12,18 +11,11 @@ import (
 	"dproxy/tlsconf"
 )
 
-// transport is what lies under TLS. The relay exchanges its connection after the hand-over
-// (relay.Transport). Until the handshake is over it knows the client, for its server name.
+// transport is what lies under TLS. Until the handshake is over it knows the client, for its server name.
 type transport struct {
-	net.Conn
+	tlsconf.Transport
 	client *Client
 }
-
-// NetConn returns the connection in use.
-func (t *transport) NetConn() net.Conn { return t.Conn }
-
-// Exchange makes c the connection in use.
-func (t *transport) Exchange(c net.Conn) { t.Conn = c }
 
 // configForName chooses settings and certificate by the name the client asks for. Names that no
 // local_name block has lead to the settings in use, so nothing is kept for them.
@@ -63,9 +55,10 @@ func (c *Client) handshake(until time.Time) error {
 	}
 	began := time.Now()
 	c.tls, c.elementsOK = tlsHandshaking, false
-	under := &transport{Conn: c.tcp, client: c}
+	under := &transport{client: c}
+	under.Conn = c.tcp
 	conn := tls.Server(under, c.profile.tls)
-	err := conn.Handshake()
+	err := under.Handshake(c.snap.shared.Handshakes, conn.Handshake)
 	under.client = nil
 	done := event.TLSDone{Took: time.Since(began), Err: err}
 	if err != nil {

@@ -41,15 +41,19 @@ func (r *Router) fields(q *Query) (Target, error) {
 	for _, f := range q.Fields.WithPrefix("forward_") {
 		t.Forward = append(t.Forward, passdb.Field{Name: f.Name[len("forward_"):], Value: f.Value})
 	}
-	switch v := q.get("proxy_protocol"); v {
-	case "":
+	header := q.get("proxy_protocol")
+	if header == "" {
+		header = q.Settings.LoginProxyProtocol
+	}
+	switch header {
+	case "", "no":
 	case "v1":
 		t.ProxyHeader = 1
 	case "v2":
 		t.ProxyHeader = 2
 	default:
 		// A backend that waits for the header would take the login for garbage.
-		return t, &Error{Internal, "Invalid proxy_protocol " + event.Clean(v, 80) + "; use v1 or v2"}
+		return t, &Error{Internal, "Invalid proxy_protocol " + event.Clean(header, 80) + "; use v1, v2 or no"}
 	}
 	if t.Protocol = q.get("protocol"); t.Protocol != "" && t.Protocol != "lmtp" && t.Protocol != "smtp" {
 		if q.lmtp() {

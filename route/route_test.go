@@ -157,7 +157,7 @@ func TestTargets(t *testing.T) {
 		},
 		{"PROXY header v1", "proxy host=192.0.2.10 proxy_protocol=v1", "192.0.2.10 192.0.2.10:143 user=u1 pass=secret proxy1", nil},
 		{"PROXY header v2", "proxy host=192.0.2.10 proxy_protocol=v2", "192.0.2.10 192.0.2.10:143 user=u1 pass=secret proxy2", nil},
-		{"an unknown PROXY version fails closed", "proxy host=192.0.2.10 proxy_protocol=v3", "error: Invalid proxy_protocol v3; use v1 or v2", nil},
+		{"an unknown PROXY version fails closed", "proxy host=192.0.2.10 proxy_protocol=v3", "error: Invalid proxy_protocol v3; use v1, v2 or no", nil},
 		{"a loop to this listener", "proxy host=192.0.2.1", "error: Proxying loops to itself", nil},
 		{"a loop by name too, unlike Dovecot", "proxy host=me.example hostip=192.0.2.1", "error: Proxying loops to itself", nil},
 		{"another user is no loop", "proxy host=192.0.2.1 destuser=u2", "192.0.2.1 192.0.2.1:143 user=u2 pass=secret", nil},
@@ -192,7 +192,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-const localText = "proxy_maybe: the destination is this host, and dproxy keeps no mail itself; give the user another host"
+const localText = "proxy_maybe: the destination is this host, and dproxy keeps no mail itself; set login_proxy_local, or give the user another host"
 
 func TestPasswordRules(t *testing.T) {
 	for _, tc := range []struct {

@@ -76,11 +76,14 @@ func (r *Router) targets(ctx context.Context, q *Query) ([]Target, error) {
 // store, without host, port and destuser; dproxy keeps no mail.
 func (r *Router) local(q *Query) ([]Target, error) {
 	if !q.Local.IsValid() {
-		return nil, &Error{Local, "proxy_maybe: the destination is this host, and dproxy keeps no mail itself; give the user another host"}
+		return nil, &Error{Local, "proxy_maybe: the destination is this host, and dproxy keeps no mail itself; set login_proxy_local, or give the user another host"}
 	}
 	t, err := r.fields(q)
 	if err != nil {
 		return nil, err
+	}
+	if q.Local == q.Peer.Local || q.Local == q.Peer.RealLocal {
+		return nil, &Error{Internal, loops}
 	}
 	t.Host, t.Addr, t.User, t.TLS = q.Local.Addr().String(), q.Local, q.User, Plain
 	if err := r.check(q, &t); err != nil {

@@ -81,7 +81,7 @@ func Run(t *testing.T, c Case) Result {
 	}
 	rec := &Recorder{}
 	client := event.Client{Service: c.Service, User: "u1", Session: "SID"}
-	s, err := backend.NewDialer(set, rec).Connect(t.Context(), c.Handshake, l, client)
+	s, err := backend.NewDialer(set, rec, nil).Connect(t.Context(), c.Handshake, l, client)
 	if err == nil {
 		res.Session = s
 	} else if !errors.As(err, &res.Err) {
@@ -132,7 +132,7 @@ func Feed(t *testing.T, in []byte, hs backend.Handshake, change func(*backend.Lo
 	}()
 	login := NewLogin(l.Addr().(*net.TCPAddr).AddrPort())
 	change(login)
-	s, err := backend.NewDialer(&conf.Settings{}, event.Discard{}).Connect(t.Context(), hs, login, event.Client{Service: "fuzz", User: "u1"})
+	s, err := backend.NewDialer(&conf.Settings{}, event.Discard{}, nil).Connect(t.Context(), hs, login, event.Client{Service: "fuzz", User: "u1"})
 	switch {
 	case err == nil:
 		_ = s.Conn.Close()

@@ -275,6 +275,9 @@ func (d *dialogue) result(rest string) (backend.Welcome, error) {
 			e.Kind, e.Reply = backend.AuthTempFail, wire.Printable(rest)
 		default:
 			e.Reply = wire.Printable(rest)
+			if where, ok := strings.CutPrefix(code, "REFERRAL "); ok {
+				e.Redirect = where // RFC 2221
+			}
 		}
 	}
 	return backend.Welcome{}, e

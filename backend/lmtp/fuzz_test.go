@@ -120,7 +120,7 @@ func FuzzReplies(f *testing.F) {
 		if smtp {
 			login.Target.Protocol = "smtp"
 		}
-		s, err := Dial(t.Context(), backend.NewDialer(&conf.Settings{}, event.Discard{}), login, event.Client{})
+		s, err := Dial(t.Context(), backend.NewDialer(&conf.Settings{}, event.Discard{}, nil), login, event.Client{})
 		if err == nil {
 			_ = s.Mail(Mail{From: "a@b"})
 			n := 0

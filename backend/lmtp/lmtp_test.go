@@ -44,7 +44,7 @@ func dial(t *testing.T, script string, change func(*backend.Login)) (*Session, e
 	if change != nil {
 		change(l)
 	}
-	return Dial(t.Context(), backend.NewDialer(&conf.Settings{SSLCA: server.CA()}, event.Discard{}), l, event.Client{Service: "lmtp"})
+	return Dial(t.Context(), backend.NewDialer(&conf.Settings{SSLCA: server.CA()}, event.Discard{}, nil), l, event.Client{Service: "lmtp"})
 }
 
 func must(t *testing.T, script string, change func(*backend.Login)) *Session {
@@ -139,7 +139,7 @@ func TestRefusedConnection(t *testing.T) {
 	}
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
 	l.Close()
-	_, err = Dial(t.Context(), backend.NewDialer(&conf.Settings{}, event.Discard{}), backendtest.NewLogin(addr), event.Client{})
+	_, err = Dial(t.Context(), backend.NewDialer(&conf.Settings{}, event.Discard{}, nil), backendtest.NewLogin(addr), event.Client{})
 	var e *Error
 	if !errors.As(err, &e) || e.Kind != Connect {
 		t.Fatalf("got %v", err)
@@ -154,7 +154,7 @@ func TestCanceledDial(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := Dial(ctx, backend.NewDialer(&conf.Settings{}, event.Discard{}), backendtest.NewLogin(server.Addr), event.Client{})
+		_, err := Dial(ctx, backend.NewDialer(&conf.Settings{}, event.Discard{}, nil), backendtest.NewLogin(server.Addr), event.Client{})
 		done <- err
 	}()
 	cancel()

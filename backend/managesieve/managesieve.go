@@ -187,6 +187,10 @@ func judge(line string, args []wire.SieveArg) (backend.Welcome, error) {
 			e.Text = a.Text
 		}
 	}
+	if _, where, ok := strings.Cut(line, "(REFERRAL "); ok { // RFC 5804 section 1.3
+		where, _, _ = strings.Cut(where, ")")
+		e.Redirect = strings.Trim(where, `"`)
+	}
 	if later {
 		e.Kind, e.Reply = backend.AuthTempFail, "NO (TRYLATER) "+wire.SieveQuote(wire.Printable(e.Text))
 	}

@@ -156,5 +156,8 @@ func refusal(line string) *backend.Error {
 	if strings.HasPrefix(text, "[SYS/TEMP]") {
 		e.Kind = backend.AuthTempFail
 	}
+	if where, ok := strings.CutPrefix(text, "[REFERRAL/"); ok { // Dovecot 2.4
+		e.Redirect, _, _ = strings.Cut(where, "]")
+	}
 	return e
 }

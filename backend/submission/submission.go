@@ -290,6 +290,7 @@ func (d *dialogue) judge(r wire.Reply) (backend.Welcome, error) {
 	case 3:
 		return backend.Welcome{}, &backend.Error{Kind: backend.Protocol, Text: "Invalid AUTH reply: " + backend.Excerpt(r.Wire())}
 	}
+	e.Redirect = backend.SMTPRedirect(r)
 	clean := wire.Reply{Code: r.Code}
 	for _, line := range r.Lines {
 		clean.Lines = append(clean.Lines, wire.Printable(line))

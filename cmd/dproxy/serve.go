@@ -20,6 +20,7 @@ import (
 	"dproxy/admin"
 	"dproxy/auth"
 	"dproxy/auth/socket"
+	"dproxy/backend"
 	"dproxy/conf"
 	"dproxy/event"
 	"dproxy/listen"
@@ -46,6 +47,7 @@ type app struct {
 	registry  *session.Registry
 	relay     *relay.Engine
 	server    *login.Server
+	shared    *backend.Shared
 	mailers   *socket.Server // Postfix and Exim, who ask on the sockets of service auth
 	sockets   *listen.Set
 }
@@ -104,7 +106,7 @@ func serve(path string) error {
 
 func newApp(path string, log *event.Log) *app {
 	a := &app{
-		path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay(),
+		path: path, log: log, protocols: protocols(), registry: session.NewRegistry(), relay: newRelay(), shared: backend.NewShared(),
 		errors: admin.NewErrors(), tasks: make(chan func()), stopping: make(chan struct{}),
 	}
 	a.metrics = admin.NewMetrics(version)
@@ -154,7 +156,7 @@ func (a *app) use(c *conf.Config, first bool) error {
 		return authErr
 	}
 	snapshot, err := login.NewSnapshot(login.SnapshotOptions{
-		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.events, Resolver: net.DefaultResolver, Protocols: a.protocols,
+		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.events, Resolver: net.DefaultResolver, Protocols: a.protocols, Shared: a.shared,
 	})
 	if err != nil {
 		return err

@@ -144,6 +144,8 @@ func (f *front) Refuse(r login.Refusal) error {
 		f.reply("NO [PRIVACYREQUIRED] " + r.Text)
 	case login.Referred:
 		f.reply("NO [REFERRAL " + r.Referral.URL("imap", "143") + "/] " + r.Text)
+	case login.TooMany:
+		f.reply("NO [LIMIT] " + r.Text)
 	case login.Misconfigured:
 		f.reply("NO [SERVERBUG] " + r.Text)
 	case login.BackendRefused:

@@ -32,6 +32,7 @@ type candidate struct {
 	orcpt   string
 	forward []passdb.Field
 	session string
+	visited backend.Visited // once a backend has referred the recipient to another
 }
 
 // answer is a reply to RCPT.
@@ -249,6 +250,9 @@ func (t *transaction) ask(c *candidate, r *recipient, send lmtpclient.Recipient,
 		t.failed(err)
 		return t.lost(c.path, c.session, err)
 	}
+	if where := backend.SMTPRedirect(said); where != "" && t.f.c.Settings().LoginProxyFollowReferrals {
+		return t.redirect(c, r, send, to, where)
+	}
 	if !said.OK() {
 		return forwarded(said, c.path)
 	}
@@ -257,6 +261,21 @@ func (t *transaction) ask(c *candidate, r *recipient, send lmtpclient.Recipient,
 	t.accepted = append(t.accepted, r)
 	t.f.c.Established()
 	return accepted(said)
+}
+
+// redirect asks the backend that another refers a recipient to (Dovecot 2.4).
+func (t *transaction) redirect(c *candidate, r *recipient, send lmtpclient.Recipient, from *route.Target, where string) wire.Reply {
+	if c.visited == nil {
+		c.visited = backend.Visited{}
+	}
+	addr, err := c.visited.Follow(where, from.Addr)
+	if err != nil {
+		t.report(c, event.Error, err.Error())
+		return c.refuse(554, "5.4.6", "Proxying loops to itself")
+	}
+	to := *from
+	to.Host, to.Addr, to.Others = addr.Addr().String(), addr, nil
+	return t.ask(c, r, send, &to)
 }
 
 // messageTime is how long the answer to a message may take. The target's timeout is login_proxy_timeout

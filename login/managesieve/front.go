@@ -103,6 +103,8 @@ func (f *front) Refuse(r login.Refusal) error {
 		f.reply("NO (ENCRYPT-NEEDED)", r.Text)
 	case login.Referred:
 		f.reply("NO (REFERRAL "+referral(r.Referral)+")", r.Text)
+	case login.TooMany:
+		f.reply("NO (LIMIT/CONNECTIONS)", r.Text)
 	case login.BackendRefused:
 		f.c.Send(r.Reply, "\r\n")
 	default:

@@ -90,6 +90,8 @@ func (f *front) Refuse(r login.Refusal) error {
 		f.c.Send("-ERR ", r.Text, "\r\n")
 	case login.TempFail, login.Unavailable:
 		f.c.Send("-ERR [SYS/TEMP] ", r.Text, "\r\n")
+	case login.TooMany:
+		f.c.Send("-ERR [IN-USE] ", r.Text, "\r\n")
 	case login.BackendRefused:
 		f.c.Send(r.Reply, "\r\n")
 	default:

@@ -41,6 +41,7 @@ var codes = map[login.Cause]string{
 	login.TempFail:         "454 4.7.0 ",
 	login.Unavailable:      "454 4.7.0 ",
 	login.Misconfigured:    "454 4.7.0 ",
+	login.TooMany:          "421 4.7.0 ",
 	login.Aborted:          "501 5.5.2 ",
 	login.InvalidBase64:    "501 5.5.2 ",
 	login.NeedsTLS:         "530 5.7.0 ",
