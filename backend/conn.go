@@ -29,6 +29,7 @@ type Conn struct {
 	ctx          context.Context
 	stop         func() bool // ends the watch over ctx
 	lines, bytes int         // read, against the bounds
+	raw          *rawlog     // nil: none is kept
 }
 
 // Bounds of what is read before the login's end: a hostile backend takes no memory and has an end.
@@ -44,7 +45,9 @@ func (c *Conn) Line() (string, error) {
 	if err != nil {
 		return "", tooLong(err)
 	}
-	return string(line), c.count(len(line))
+	text := string(line)
+	c.raw.received(text)
+	return text, c.count(len(text))
 }
 
 // SieveLine reads a ManageSieve line with its literals, within the same bounds.
@@ -53,6 +56,7 @@ func (c *Conn) SieveLine() (string, error) {
 	if err != nil {
 		return "", tooLong(err)
 	}
+	c.raw.received(line)
 	return line, c.count(len(line))
 }
 
@@ -77,6 +81,7 @@ func (c *Conn) Renew() { c.lines, c.bytes = 0, 0 }
 
 // Send writes text to the backend.
 func (c *Conn) Send(text string) error {
+	c.raw.sent(text)
 	n, err := c.Conn.Write([]byte(text))
 	c.Sent += uint64(n)
 	return err

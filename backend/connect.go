@@ -153,7 +153,10 @@ func (r *run) attempt(hs Handshake) (*Conn, Welcome, *Error) {
 	if failure != nil {
 		return nil, Welcome{}, failure
 	}
+	c.raw = r.rawlog()
 	w, err := hs.Login(c, r.login)
+	c.raw.close()
+	c.raw = nil
 	if err == nil && c.stop() {
 		// Nobody watches over the connection any more: it belongs to the caller.
 		if err = c.tcp.SetDeadline(time.Time{}); err == nil {

@@ -179,6 +179,9 @@ type Ended struct {
 	Reason  string // error text, "" for a clean close
 	Idle    time.Duration
 	In, Out uint64 // bytes to the backend and to the client
+	// Delay is how long the client stayed connected behind the backend's end
+	// (login_proxy_max_disconnect_delay).
+	Delay time.Duration
 }
 
 // Disconnected is the end of a client that was not handed over.

@@ -175,5 +175,9 @@ func endedText(e Ended) string {
 	if e.Side == "proxy" {
 		return "Disconnected by proxy" + reason
 	}
-	return fmt.Sprintf("Disconnected by %s%s (%ds idle, in=%d, out=%d)", e.Side, reason, int(e.Idle/time.Second), e.In, e.Out)
+	text := fmt.Sprintf("Disconnected by %s%s (%ds idle, in=%d, out=%d)", e.Side, reason, int(e.Idle/time.Second), e.In, e.Out)
+	if e.Delay > 0 {
+		text += fmt.Sprintf(" - disconnecting client in %dms", e.Delay.Milliseconds())
+	}
+	return text
 }

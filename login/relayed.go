@@ -28,10 +28,11 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 	c.up = nil
 	r := s.relayed(c, up)
 	c.claimed = nil
+	r.keepNotifying(c, up)
 	s.Events.Emit(event.Started{Client: r.client, Target: r.target, Took: time.Since(c.loginBegan), Reconnects: up.Reconnects})
 	s.Registry.LoggedIn(c.entry, r)
 	c.snap.release()
-	r.start(s.Relay, relay.Pair{Client: c.nc, Backend: up.Conn.Conn, ToBackend: c.R.Take(), ToClient: up.Conn.R.Take()})
+	r.start(s.Relay, relay.Pair{Client: c.nc, Backend: up.Conn.Conn, ToBackend: c.R.Take(), ToClient: up.Conn.R.Take(), Hold: r.hold(c)})
 }
 
 // relayed keeps of a client what its session still needs.
@@ -54,21 +55,42 @@ func userNames(f *passdb.Fields) []session.Name {
 // relayed is a session in the relay, as the registry sees it, with what its last line needs. It holds
 // no more than it must: there may be a hundred thousand.
 type relayed struct {
-	client   event.Client
-	target   event.Target
-	sent     uint64 // to the backend, before the relay
-	written  uint64 // to the client, before the relay
-	entry    *session.Entry
-	names    []session.Name
-	began    int64 // Unix time
-	server   *Server
-	claimed  *userIP     // nil: not counted
-	refresh  *time.Timer // of proxy_refresh; nil: none
+	client  event.Client
+	target  event.Target
+	sent    uint64 // to the backend, before the relay
+	written uint64 // to the client, before the relay
+	entry   *session.Entry
+	names   []session.Name
+	began   int64 // Unix time
+	server  *Server
+	claimed *userIP     // nil: not counted
+	refresh *time.Timer // of proxy_refresh; nil: none
 
 	mu     sync.Mutex
 	s      *relay.Session
 	why    session.Reason
 	ending bool
+	over   bool
+	spread bool          // counted for login_proxy_max_disconnect_delay
+	lost   bool          // and its backend ended it
+	waits  time.Duration // that the client was kept waiting behind the backend's end
+}
+
+// hold counts a session for login_proxy_max_disconnect_delay, and says later how long its client is kept waiting.
+func (r *relayed) hold(c *Client) func() time.Duration {
+	most := c.profile.Settings.LoginProxyMaxDisconnectDelay
+	if most < time.Second {
+		return nil
+	}
+	r.spread = true
+	r.server.spreads.begin(r.target.Addr)
+	return func() time.Duration {
+		d := r.server.spreads.delay(r.target.Addr, most)
+		r.mu.Lock()
+		r.lost, r.waits = true, d
+		r.mu.Unlock()
+		return d
+	}
 }
 
 func (r *relayed) start(e *relay.Engine, p relay.Pair) {
@@ -110,10 +132,11 @@ func (r *relayed) End(why session.Reason) {
 func (r *relayed) ended(st relay.Stats) {
 	r.server.Registry.Remove(r.entry)
 	r.server.release(r.claimed)
-	if r.refresh != nil {
-		r.refresh.Stop()
+	r.stopNotifying()
+	if r.spread {
+		r.server.spreads.end(r.target.Addr, r.lost, r.waits > 0)
 	}
-	e := event.Ended{Client: r.client, Target: r.target, Idle: st.Idle, In: st.In + r.sent, Out: st.Out + r.written}
+	e := event.Ended{Client: r.client, Target: r.target, Idle: st.Idle, In: st.In + r.sent, Out: st.Out + r.written, Delay: r.waits}
 	switch st.Side {
 	case relay.ByClient:
 		e.Side = "client"

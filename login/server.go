@@ -36,7 +36,10 @@ type Server struct {
 	times    times
 	panics   atomic.Uint64
 	userIPs  userIPs
-	clients  sync.WaitGroup // goroutines in the login phase
+	spreads  spreads
+	// notifiers are those of each path that login_proxy_notify_path has had.
+	notifiers sync.Map
+	clients   sync.WaitGroup // goroutines in the login phase
 }
 
 // NewServer returns a server without a snapshot; Use must come before the first connection.

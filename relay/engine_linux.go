@@ -53,7 +53,7 @@ func (e *Engine) startLoop(p Pair, onEnd func(Stats)) *Session {
 		return nil
 	}
 	s := &looped{loop: l, early: earlyBytes(p)}
-	s.runner, s.engine, s.onEnd = s, e, onEnd
+	s.runner, s.engine, s.onEnd, s.delay = s, e, onEnd, p.Hold
 	s.last.Store(int64(e.now()))
 	for i := range ends {
 		fd, err := take(ends[i].tcp, e.options.KeepAlive)

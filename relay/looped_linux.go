@@ -23,6 +23,7 @@ type looped struct {
 	ended bool // one side has ended; side and err say which and why
 	side  Side
 	err   error
+	until time.Duration // when the client may hear that the backend has ended; 0: at once
 	timed timed
 }
 
@@ -223,7 +224,7 @@ func (s *looped) settle() {
 		return
 	}
 	for i := range s.ends {
-		if s.ends[1-i].eof && !s.ends[i].shut && s.ends[i].pending() == 0 {
+		if s.ends[1-i].eof && !s.ends[i].shut && s.ends[i].pending() == 0 && (i == backend || s.until == 0) {
 			s.shutdown(i)
 		}
 	}
@@ -441,13 +442,22 @@ func (s *looped) note(side Side, err error) {
 		return
 	}
 	s.ended, s.side, s.err = true, side, err
+	if d := s.held(side); d > 0 {
+		s.until = s.loop.now + d
+	}
 	if s.begun {
 		s.limit()
 	}
 }
 
 // limit puts a time limit on a session that is ending.
-func (s *looped) limit() { s.loop.wheel.add(s, s.loop.now+s.allowed()) }
+func (s *looped) limit() {
+	due := s.until
+	if due == 0 {
+		due = s.loop.now + s.allowed()
+	}
+	s.loop.wheel.add(s, due)
+}
 
 // allowed is how long the session may stay without moving a byte.
 func (s *looped) allowed() time.Duration {
@@ -463,6 +473,17 @@ func (s *looped) allowed() time.Duration {
 
 // expire handles the session's time limit.
 func (s *looped) expire() {
+	switch {
+	case s.until > s.loop.now:
+		s.loop.wheel.add(s, s.until)
+		return
+	case s.until > 0: // the client has been held for long enough
+		s.until = 0
+		s.last.Store(int64(s.loop.now))
+		s.limit()
+		s.settle()
+		return
+	}
 	due := time.Duration(s.last.Load()) + s.allowed()
 	if due > s.loop.now {
 		s.loop.wheel.add(s, due)

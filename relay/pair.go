@@ -22,7 +22,8 @@ type pair struct {
 	writing atomic.Int32 // directions that have bytes in hand
 
 	mu    sync.Mutex
-	first *Stats // who ended, and why; set once
+	first *Stats        // who ended, and why; set once
+	free  chan struct{} // closed when the client may hear that the backend has ended; nil: at once
 	timer *time.Timer
 	over  bool
 }
@@ -33,7 +34,7 @@ var buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
 // startPair runs a session on goroutines.
 func (e *Engine) startPair(p Pair, onEnd func(Stats)) *Session {
 	s := &pair{conns: [2]net.Conn{p.Client, p.Backend}}
-	s.runner, s.engine, s.onEnd = s, e, onEnd
+	s.runner, s.engine, s.onEnd, s.delay = s, e, onEnd, p.Hold
 	s.last.Store(int64(e.now()))
 	for i, c := range s.conns {
 		s.tcp[i] = under(c)
@@ -83,6 +84,9 @@ func (s *pair) move(from int, early []byte) {
 	if len(early) == 0 || s.write(to, early) {
 		s.copy(from, to)
 	}
+	if from == client {
+		s.letGo() // who has left is not held
+	}
 	if s.left.Add(-1) == 0 {
 		s.finish()
 	}
@@ -130,8 +134,36 @@ func (s *pair) write(to int, p []byte) bool {
 	return true
 }
 
+// letGo ends the time for which a client was held.
+func (s *pair) letGo() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free == nil {
+		return
+	}
+	close(s.free)
+	s.free = nil
+	if !s.over {
+		s.last.Store(int64(s.engine.now()))
+		s.timer = time.AfterFunc(s.allowed(), s.expire)
+	}
+}
+
+// awaitFree waits for as long as the client is held.
+func (s *pair) awaitFree() {
+	s.mu.Lock()
+	free := s.free
+	s.mu.Unlock()
+	if free != nil {
+		<-free
+	}
+}
+
 // closeWrite tells an end that nothing more will come.
 func (s *pair) closeWrite(to int) {
+	if to == client {
+		s.awaitFree()
+	}
 	if s.conns[to] != s.tcp[to] {
 		if c, ok := s.conns[to].(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite() // close_notify; crypto/tls bounds it to 5 seconds
@@ -153,6 +185,11 @@ func (s *pair) ended(side int, err error) {
 		return
 	}
 	s.first = &Stats{Side: Side(side), Err: err}
+	if d := s.held(Side(side)); d > 0 && !s.over {
+		s.free = make(chan struct{})
+		s.timer = time.AfterFunc(d, s.letGo)
+		return
+	}
 	if !s.over {
 		if s.timer != nil {
 			s.timer.Stop()
@@ -204,6 +241,12 @@ func (s *pair) kick() {
 
 // shut closes both connections, which ends both goroutines.
 func (s *pair) shut() {
+	s.mu.Lock()
+	if s.free != nil {
+		close(s.free)
+		s.free = nil
+	}
+	s.mu.Unlock()
 	for _, c := range s.tcp {
 		_ = c.Close()
 	}

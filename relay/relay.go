@@ -22,6 +22,9 @@ type Pair struct {
 	Client, Backend net.Conn
 	// ToClient and ToBackend were read before the hand-over and are delivered first.
 	ToClient, ToBackend []byte
+	// Hold, when it is set, is asked once when the backend ends the session first: how long the client is
+	// to stay connected all the same. It must not block.
+	Hold func() time.Duration
 }
 
 // Transport is the connection under a *tls.Conn when it can be exchanged: after the hand-over the
@@ -129,6 +132,15 @@ type Session struct {
 	onEnd   func(Stats)
 	last    atomic.Int64 // when a byte last moved, since engine.epoch
 	in, out atomic.Uint64
+	delay   func() time.Duration
+}
+
+// held asks how long the client of a session that side has ended stays connected.
+func (s *Session) held(side Side) time.Duration {
+	if side != ByServer || s.delay == nil {
+		return 0
+	}
+	return max(0, s.delay())
 }
 
 // runner moves the bytes of a session.
