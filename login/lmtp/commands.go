@@ -1,9 +1,10 @@
 package lmtp
 
 import (
+	"strings"
+
 	"dproxy/login"
 	"dproxy/wire"
-	"strings"
 )
 
 // command is a row of the command table.
