@@ -26,6 +26,7 @@ func TestEndToEnd(t *testing.T) {
 		{"mbsync", testMbsync},
 		{"tokens", testTokens},
 		{"an auth_http service", testAuthHTTP},
+		{"a Lua script", testLua},
 		{"IDLE", testIdle},
 		{"LMTP", testLMTP},
 		{"Submission", testSubmission},
