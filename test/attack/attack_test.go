@@ -25,7 +25,9 @@ func TestEndToEndAttack(t *testing.T) {
 		g.start(t, lenient, 0)
 		birds := g.hatch(t)
 		stalled := newCrowd(t)
-		g.stall(stalled)
+		alone := g.measure(t)
+		made := g.stall(stalled)
+		eventually(t, "the stalled handshakes have begun", func() bool { return descriptors(t, g.proc.PID()) >= alone.descriptors+made })
 		for _, tt := range []struct {
 			name string
 			run  func(*testing.T, *gate)

@@ -186,10 +186,11 @@ func testBounds(t *testing.T, g *gate) {
 }
 
 // stall leaves connections of all protocols in the middle of a handshake, with and without STARTTLS.
-func (g *gate) stall(c *crowd) {
+func (g *gate) stall(c *crowd) (made int) {
 	for _, pr := range protocols {
-		c.join(g.addr(pr.name+"s"), 5, []string{stranger}, clientHello)
-		c.join(g.addr(pr.name+"s"), 2, []string{stranger}, "")
-		c.join(g.addr(pr.name), 3, []string{stranger}, pr.starttls[0])
+		made += c.join(g.addr(pr.name+"s"), 5, []string{stranger}, clientHello)
+		made += c.join(g.addr(pr.name+"s"), 2, []string{stranger}, "")
+		made += c.join(g.addr(pr.name), 3, []string{stranger}, pr.starttls[0])
 	}
+	return made
 }

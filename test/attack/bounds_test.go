@@ -159,4 +159,19 @@ func testDescriptors(t *testing.T, certs *dialog.Certs) {
 	idle.leave()
 	c.leave()
 	eventually(t, "logins work again", func() bool { return birds.check() == nil })
+
+	// Messages that do not end take three descriptors each: the client's, a backend's and the spool file's.
+	letters := newCrowd(t)
+	message := "LHLO x\r\nMAIL FROM:<a@example.net>\r\nRCPT TO:<fresh@example.org>\r\nBDAT 1000000 LAST\r\n" + strings.Repeat("x", 200<<10)
+	letters.join(g.addr("lmtp"), limit/2, sources("127.62.2", 50), message)
+	for l, p := range birds.peers {
+		if strings.HasPrefix(l, "lmtp") {
+			continue
+		}
+		if err := p.chirp(l); err != nil {
+			t.Errorf("while messages fill it: the %s session: %v", l, err)
+		}
+	}
+	letters.leave()
+	eventually(t, "logins work again after the messages", func() bool { return birds.check() == nil })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,7 +118,7 @@ type tailed struct {
 
 // Write implements io.Writer.
 func (c *tailed) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(append(b, c.tail...))
+	n, err := c.Conn.Write(slices.Concat(b, []byte(c.tail)))
 	c.tail = ""
 	return min(n, len(b)), err
 }

@@ -38,6 +38,9 @@ func (s keptSession) ask() error {
 }
 
 func (c *imapConn) pop3(command string) error {
+	if err := c.nc.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := fmt.Fprintf(c.nc, "%s\r\n", command); err != nil {
 		return err
 	}
