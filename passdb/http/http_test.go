@@ -447,11 +447,14 @@ func TestFailover(t *testing.T) {
 	gone := "http://" + l.Addr().String()
 	_ = l.Close()
 	frozen := silent(t)
-	d := openArgs(t, gone+" "+broken.URL+" "+frozen+" "+good.URL+" timeout=50ms")
+	d := openArgs(t, gone+" "+broken.URL+" "+good.URL+" timeout=30s")
 	for range 3 {
 		if got := verify(t, d, "bob", "x"); got != "ok proxy= host=a" {
 			t.Error(got)
 		}
+	}
+	if got := verify(t, openArgs(t, frozen+" "+good.URL+" timeout=3s"), "bob", "x"); got != "ok proxy= host=a" {
+		t.Errorf("behind a frozen server: %s", got)
 	}
 	// A refusal is an answer, and nobody else is asked.
 	before := good.count()
