@@ -176,7 +176,8 @@ func (k *checker) differences() {
 	}
 	note(true, "a reload changes nothing unless all of the new configuration works, and never cuts a session"+
 		flag(has("shutdown_clients"), ", whatever shutdown_clients says"))
-	note(true, "there is no local mail: a user without proxy, or whose proxy_maybe names this host, is refused as temporarily unavailable")
+	note(true, "there is no local mail: a user without proxy is refused as temporarily unavailable"+
+		flag(s.LoginProxyLocal == "", ", and so is one whose proxy_maybe names this host, unless login_proxy_local is set for the protocol"))
 	note(has("process_limit") || has("service_count") || has("vsz_limit") || has("process_min_avail"),
 		"there is one process: process_min_avail, service_count and vsz_limit have no effect; process_limit and client_limit bound connections")
 	note(s.SSLClientCAFile != "" || s.SSLClientCADir != "", "backends are verified against ssl_ca, ssl_client_ca_file and ssl_client_ca_dir together; Dovecot's login processes use ssl_ca only")

@@ -93,6 +93,7 @@ func serve(path string) error {
 		}
 	}
 	a.say(event.Info, fmt.Sprintf("dproxy %s starting up for %s", version, strings.Join(a.served(), ", ")))
+	a.warn(c)
 	a.metrics.Loaded(true)
 	a.http.Use(c)
 	defer a.http.Close()
@@ -255,6 +256,7 @@ func (a *app) reload() error {
 		a.events.Emit(event.Notice{Level: event.Warning, Source: "config", Text: w})
 	}
 	a.log.Reopen(logOptions(c.Settings(conf.Filter{})))
+	a.warn(c)
 	a.say(event.Info, "configuration reloaded for "+strings.Join(a.served(), ", "))
 	return nil
 }
