@@ -1,6 +1,9 @@
 package sql
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	errClosed  = errors.New("the database was closed")
@@ -18,6 +21,14 @@ type broken struct{ error }
 
 func (b broken) Is(target error) bool { return target == errBroken }
 func (b broken) Unwrap() error        { return b.error }
+
+// caught is deferred around the client libraries: one of them may run out of bounds in what a broken server says,
+// which must cost a connection and not the process.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = broken{fmt.Errorf("the server's answer makes no sense: %v", r)}
+	}
+}
 
 // refused adds errRefused to an error and keeps its text.
 type refused struct{ error }

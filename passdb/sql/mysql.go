@@ -108,8 +108,16 @@ func (h mysqlHosts) open(ctx context.Context, n int) (conn, error) {
 	var d net.Dialer
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
 		c.socket = nc
-		return nc, err
+		checked, err := greeting(ctx, nc)
+		if err != nil {
+			_ = nc.Close()
+			return nil, err
+		}
+		return checked, nil
 	}
 	connector, err := mysqldriver.NewConnector(cfg)
 	if err != nil {

@@ -23,5 +23,5 @@ func (d *Driver) Ping(ctx context.Context, report func(server string, err error)
 func (d *Driver) ping(ctx context.Context, host int) (conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	return d.pool.open(ctx, host)
+	return d.pool.connect(ctx, host)
 }

@@ -301,9 +301,15 @@ func (p *pool) dial(ctx context.Context, n int, wait time.Duration) {
 			case <-ctx.Done(): // the pool is closed
 			}
 		}
-		c, err := p.open(ctx, n)
+		c, err := p.connect(ctx, n)
 		p.dialed(ctx, d, n, grant{&pooled{conn: c, host: n}, err})
 	})
+}
+
+// connect opens a connection to a host.
+func (p *pool) connect(ctx context.Context, n int) (c conn, err error) {
+	defer caught(&err)
+	return p.open(ctx, n)
 }
 
 func (p *pool) dialed(ctx context.Context, d *dial, n int, g grant) {

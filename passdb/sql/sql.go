@@ -207,7 +207,8 @@ func (d *Driver) ask(ctx context.Context, s *scratch) error {
 }
 
 // run asks on one connection. A query that the server does not take with parameters is written out.
-func (d *Driver) run(ctx context.Context, c conn, s *scratch) error {
+func (d *Driver) run(ctx context.Context, c conn, s *scratch) (err error) {
+	defer caught(&err)
 	p, err := d.plan(c.dialect(), s.skeleton)
 	if err != nil {
 		return err
