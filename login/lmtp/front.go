@@ -107,16 +107,6 @@ func (f *front) command(line string) error {
 	return c.run(f, args)
 }
 
-// inLine tells whether a line has nothing but printable ASCII and tabs.
-func inLine(line string) bool {
-	for i := 0; i < len(line); i++ {
-		if line[i] < ' ' && line[i] != '\t' || line[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
 // reply answers a command. Too many bad commands in a row end the connection instead (Dovecot 2.3).
 func (f *front) reply(code int, enhanced, text string) error {
 	switch code {

@@ -77,6 +77,7 @@ func TestEndToEndAttack(t *testing.T) {
 		run  func(*testing.T, *dialog.Certs)
 	}{
 		{"a password before TLS", testPlaintext},
+		{"mechanisms", testMechanisms},
 		{"guessing", testGuessing},
 		{"memory", testMemory},
 		{"descriptors", testDescriptors},
