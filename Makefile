@@ -18,7 +18,7 @@ export DPROXY_TEST_REQUIRE ?= all
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: build run test packages check race conformance e2e conformance-conf fuzz fuzz-briefly bench settings deb release clean help
+.PHONY: build run test packages check race conformance e2e conformance-conf fuzz fuzz-briefly bench bench-auth settings deb release clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,13 +52,17 @@ conformance-conf: build ## compare `dproxy conf -n` with the installed doveconf,
 	DPROXY=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run 'Conformance' ./conf
 
 fuzz-briefly: ## the parsers of what strangers and configurations send, some thousand inputs each
-	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 5000x login backend wire listen conf admin
+	CGO_ENABLED=1 GOFLAGS= sh test/fuzz.sh 5000x login backend wire listen conf admin auth/policy
+	sh test/fuzz.sh 300x auth/fuzz_test.go auth/socket/socket_test.go passdb/passwdfile passdb/ldap
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	sh test/fuzz.sh $(or $(FUZZTIME),60s)
 
 bench: build ## cost per login, per session and per byte, beside the proxies that are installed
 	$(GO) run ./test/bench -dproxy $(BIN)
+
+bench-auth: build ## logins per second and CPU per login over the auth socket, beside Dovecot's auth process
+	DPROXY=$(CURDIR)/$(BIN) DPROXY_BENCH_AUTH=1 $(GO) test -count=1 -v -timeout 15m -run BenchAuth ./test/benchauth
 
 settings: ## write docs/settings.md from the settings table
 	$(GO) test ./conf -run SettingsDoc -update

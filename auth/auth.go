@@ -64,6 +64,8 @@ type Mechanism struct {
 	Plaintext bool // hidden on unsecured connections under disable_plaintext_auth
 	Private   bool // never listed (APOP)
 	Anonymous bool
+	// Binding: it proves that both ends see the same TLS connection, and is offered on those only.
+	Binding bool
 	// Dictionary: who listens can try passwords on what was said. Active: so can who stands in
 	// between. Mutual: the server proves that it knows the password.
 	Dictionary, Active, Mutual bool

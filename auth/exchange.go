@@ -37,6 +37,9 @@ func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, chal
 		return nil, nil, &Reply{Code: CodeTempFail}
 	}
 	kind := mechanismTable[name]
+	if kind.Binding && r.TLS == nil {
+		return nil, nil, &Reply{Code: CodeMechInvalid, Reason: "Unsupported authentication mechanism.", NoDelay: true}
+	}
 	x = &Exchange{t: a.attempt(c, r.Peer, name), kind: kind, mech: kind.start()}
 	x.t.noPenalty = r.NoPenalty
 	if reason := x.t.takeCertificate(); reason != "" {

@@ -48,6 +48,14 @@ var mechanismTable = map[string]mechanismKind{
 	"DIGEST-MD5":    {Mechanism: Mechanism{Dictionary: true, Active: true, Mutual: true}, need: needCredentials, serverFirst: true, start: func() mechanism { return &digestMD5{} }},
 	"SCRAM-SHA-1":   {Mechanism: Mechanism{Mutual: true}, need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-1"} }},
 	"SCRAM-SHA-256": {Mechanism: Mechanism{Mutual: true}, need: needCredentials, start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-256"} }},
+	"SCRAM-SHA-1-PLUS": {
+		Mechanism: Mechanism{Mutual: true, Binding: true}, need: needCredentials,
+		start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-1", plus: true} },
+	},
+	"SCRAM-SHA-256-PLUS": {
+		Mechanism: Mechanism{Mutual: true, Binding: true}, need: needCredentials,
+		start: func() mechanism { return &scramSHA{name: "SCRAM-SHA-256", plus: true} },
+	},
 	"APOP": {
 		Mechanism: Mechanism{Private: true, Dictionary: true, Active: true}, need: needCredentials, nul: true,
 		start: func() mechanism { return apop{} },

@@ -19,9 +19,10 @@ const (
 	maxSCRAMMessages = 8192
 )
 
-// scramSHA is RFC 5802 without channel binding.
+// scramSHA is RFC 5802, with channel binding when plus is set.
 type scramSHA struct {
-	name string
+	name string // without -PLUS
+	plus bool
 	conv *scram.ServerConversation
 	size int // bytes of a proof
 }
@@ -54,7 +55,11 @@ func (s *scramSHA) step(ctx context.Context, t *attempt, in []byte) ([]byte, boo
 
 // first takes the client-first-message: the user is looked up on the way.
 func (s *scramSHA) first(ctx context.Context, t *attempt, in string) ([]byte, bool, passdb.Status) {
-	if text := firstFault(in); text != "" {
+	if text := firstFault(in, s.plus); text != "" {
+		return t.refuse(text)
+	}
+	binding, text := s.binding(t, in)
+	if text != "" {
 		return t.refuse(text)
 	}
 	status, fault := passdb.OK, ""
@@ -81,7 +86,7 @@ func (s *scramSHA) first(ctx context.Context, t *attempt, in string) ([]byte, bo
 	if err != nil {
 		return t.refuse(err.Error())
 	}
-	s.conv = server.WithNonceGenerator(newNonce).NewConversation()
+	s.conv = server.WithNonceGenerator(newNonce).NewConversationWithChannelBinding(binding)
 	out, err := s.conv.Step(in)
 	switch {
 	case fault != "":
@@ -143,7 +148,7 @@ func scramCredentials(name, text string, size int) (c scram.StoredCredentials, e
 
 // firstFault names what is wrong with a client-first-message, in Dovecot's words and order. The
 // library's parser has the last word.
-func firstFault(in string) string {
+func firstFault(in string, plus bool) string {
 	const invalid = "Invalid initial client message: "
 	flag, rest, ok := strings.Cut(in, ",")
 	if !ok {
@@ -158,6 +163,9 @@ func firstFault(in string) string {
 		return invalid + "Missing nonce field"
 	}
 	switch {
+	case plus && strings.HasPrefix(flag, "p="):
+	case plus:
+		return "Channel binding required"
 	case flag == "n", flag == "y":
 	case strings.HasPrefix(flag, "p="):
 		return "Channel binding not supported"

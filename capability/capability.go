@@ -10,6 +10,7 @@ type Mechanism struct {
 	Plaintext bool
 	Private   bool
 	Anonymous bool
+	Binding   bool // needs our own TLS connection to bind to
 }
 
 // State is what the advertised list depends on.
@@ -36,6 +37,9 @@ func (s State) Visible() []string {
 	}
 	var out []string
 	for _, m := range s.Mechanisms {
+		if m.Binding && !s.TLS {
+			continue
+		}
 		if m.Private || m.Plaintext && !s.PlaintextAllowed() {
 			continue
 		}

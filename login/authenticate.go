@@ -77,7 +77,7 @@ func (c *Client) forbidden(cred Credentials) *Refusal {
 	}
 	m, known := c.profile.mechanisms[strings.ToUpper(cred.Mech)]
 	switch {
-	case !known || m.Private && !cred.Private:
+	case !known || m.Private && !cred.Private || m.Binding && c.tls != tlsOn:
 		c.lastFail = auth.CodeMechInvalid
 		c.verbose("Authenticate " + c.mech + " failed: " + textNoMechanism)
 		return &Refusal{Cause: MechInvalid, Text: textNoMechanism}

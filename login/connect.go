@@ -159,6 +159,9 @@ func (c *Client) peerNow() passdb.Peer {
 	p.Attempt = int(c.attempts)
 	if conn, ok := c.nc.(*tls.Conn); ok {
 		state := conn.ConnectionState()
+		if certs := c.profile.tls.Certificates; len(certs) == 1 {
+			p.ServerCert = certs[0].Leaf // with several the library does not tell which one it has shown
+		}
 		p.TLS, p.CertAsked = &state, c.profile.Settings.SSLVerifyClientCert
 	}
 	return p

@@ -93,7 +93,7 @@ func (s *Snapshot) make(p *profile, key profileKey) {
 			if m.Anonymous && s.protocols[key.protocol].NoAnonymous {
 				continue
 			}
-			x := capability.Mechanism{Name: m.Name, Plaintext: m.Plaintext, Private: m.Private, Anonymous: m.Anonymous}
+			x := capability.Mechanism{Name: m.Name, Plaintext: m.Plaintext, Private: m.Private, Anonymous: m.Anonymous, Binding: m.Binding}
 			p.Mechanisms = append(p.Mechanisms, x)
 			p.mechanisms[m.Name] = x
 		}

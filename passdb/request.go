@@ -2,6 +2,7 @@ package passdb
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"os"
 	"strconv"
@@ -24,7 +25,9 @@ type Peer struct {
 	// TLS is the state of the client's connection, nil without TLS of our own. CertAsked: it had to show a certificate.
 	TLS       *tls.ConnectionState
 	CertAsked bool
-	Attempt   int // 1 for the first login on a connection; 0: not known
+	// ServerCert is the certificate that the client was shown, nil when it is not known.
+	ServerCert *x509.Certificate
+	Attempt    int // 1 for the first login on a connection; 0: not known
 }
 
 // Request is the question to a passdb.

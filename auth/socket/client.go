@@ -169,7 +169,7 @@ func (c *client) begins(fields []string) error {
 func (c *client) offers(mech string) bool {
 	for _, m := range c.auth.Mechanisms() {
 		if m.Name == strings.ToUpper(mech) {
-			return true
+			return !m.Binding
 		}
 	}
 	return false

@@ -21,6 +21,9 @@ func hello(mechs []auth.Mechanism, connection uint64, cookie string) string {
 	var b strings.Builder
 	b.WriteString("VERSION\t1\t2\n")
 	for _, m := range mechs {
+		if m.Binding {
+			continue // the TLS connection is the mail server's
+		}
 		b.WriteString("MECH\t" + m.Name)
 		for _, p := range m.Properties() {
 			b.WriteString("\t" + p)
