@@ -111,7 +111,7 @@ func (a *Authenticator) openEntry(p conf.Passdb) (*entry, error) {
 	e.challenger, _ = e.driver.(passdb.ChallengeVerifier)
 	_, e.unshared = e.driver.(passdb.Unshared)
 	e.id = a.number(p)
-	if c, ok := e.driver.(passdb.Cacheable); ok {
+	if c, ok := e.driver.(passdb.Cacheable); ok && !p.NoCache {
 		e.vars = append([]string{}, c.CacheVars()...)
 		for _, f := range e.answers {
 			for _, name := range f.value.Names() {

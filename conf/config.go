@@ -59,6 +59,7 @@ type Passdb struct {
 	// them.
 	Answers     [][2]string
 	OnlyAnswers bool
+	NoCache     bool // its answers are not kept (passdb_use_cache = no)
 	// SQL is what the driver's file would say. It is set when the configuration has it inline, as the
 	// 2.4 dialect does; then Args names no file.
 	SQL *SQLFile

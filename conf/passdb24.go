@@ -81,12 +81,17 @@ func (d *passdb24) escaped(key, fallback string) (string, error) {
 // common converts the keys that every driver has.
 func (d *passdb24) common() error {
 	for _, key := range []string{"deny", "master", "skip", "result_success", "result_failure", "result_internalfail", "username_filter"} {
-		if v, ok := d.s.vals["passdb_"+key]; ok {
+		v, ok := d.s.find("passdb_" + key)
+		if !ok {
+			v, ok = d.root.vals["passdb_"+key]
+		}
+		if ok {
 			if err := d.in(v.pos, func() error { return d.assign23(d.path+"/"+key, v.text, v.raw) }); err != nil {
 				return err
 			}
 		}
 	}
+	d.inline.NoCache = !yesUnless(d, "passdb_use_cache")
 	if d.s.flags["passdb_mechanisms_filter"] != nil {
 		words := d.s.flagsText("passdb_mechanisms_filter", nil)
 		return d.assign23(d.path+"/mechanisms", strings.Join(words, " "), false)
@@ -278,6 +283,9 @@ func (d *passdb24) ldap() error {
 		text, _ := d.get(key, "no")
 		on, _, _ := parseBool(text)
 		return on != 0
+	}
+	if err := d.number("ldap_version", &f.Version); err != nil {
+		return err
 	}
 	f.AuthBind, f.TLS = yes("passdb_ldap_bind"), yes("ldap_starttls")
 	if mechs := d.list("ldap_auth_sasl_mechanisms"); mechs != "" {

@@ -14,6 +14,11 @@ func (d *passdb24) httpOptions(ca, dir, cert, key, rawlog *string, conns *uint, 
 	} {
 		*to, _ = d.get(name, *to)
 	}
+	for _, key := range refused24 {
+		if text, _ := d.get(key, ""); text != "" {
+			return fmt.Errorf("%s is not supported: %s", key, why24[key])
+		}
+	}
 	*insecure = !yesUnless(d, "ssl_client_require_valid_cert")
 	return d.number("http_client_max_parallel_connections", conns)
 }

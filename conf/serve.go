@@ -72,7 +72,11 @@ func (c *Config) given24(s *scope24, path string) []Given {
 	var out []Given
 	for key, v := range s.vals {
 		if n := names24()[key]; n.row == nil && !slices.Contains(converted24, key) {
-			out = append(out, Given{Position: c.position(v.pos), Name: path + key, Why: whyStorage})
+			g := Given{Position: c.position(v.pos), Name: path + key, Why: cmp.Or(why24[key], whyStorage)}
+			if slices.Contains(refused24, key) && v.text != "" {
+				g.Use = Refused
+			}
+			out = append(out, g)
 		}
 	}
 	for _, lists := range []map[string]*list24{s.flags, s.strs} {
@@ -92,6 +96,26 @@ func (c *Config) given24(s *scope24, path string) []Given {
 	return out
 }
 
+// refused24 are settings that only the 2.4 dialect has and that must not be ignored.
+var refused24 = []string{"http_client_proxy_url", "http_client_proxy_socket_path"}
+
+// why24 says why settings that only the 2.4 dialect has are not acted on, where it is not for want of storage.
+var why24 = map[string]string{
+	"http_client_proxy_url":                 "requests would not go through the HTTP proxy; remove it",
+	"http_client_proxy_socket_path":         "requests would not go through the HTTP proxy; remove it",
+	"auth_allow_weak_schemes":               "passwords of every scheme are compared, as in 2.3",
+	"auth_internal_failure_delay":           "what failed inside is answered at once",
+	"imap4rev2_enable":                      "clients are offered IMAP4rev1 before login",
+	"ldap_connection_group":                 "each passdb has connections of its own",
+	"ldap_debug_level":                      "there is no library to ask for it",
+	"login_socket_path":                     "logins are authenticated within the process",
+	"passdb_use_worker":                     "there are no worker processes",
+	"sqlite_journal_mode":                   "the database is only read",
+	"sqlite_readonly":                       "the database is only read",
+	"sqlite_synchronous":                    "the database is only read",
+	"ssl_peer_certificate_fingerprint_hash": "the variables for it are not supported",
+}
+
 // converted24 are settings that only the 2.4 dialect has and that are acted on.
 var converted24 = strings.Fields("dovecot_storage_version sql_driver sqlite_path ldap_uris ldap_base ldap_auth_dn " +
 	"ldap_auth_dn_password ldap_auth_sasl_realm ldap_auth_sasl_authz_id ldap_scope ldap_deref ldap_starttls " +
@@ -99,7 +123,7 @@ var converted24 = strings.Fields("dovecot_storage_version sql_driver sqlite_path
 	"oauth2_introspection_mode oauth2_username_attribute oauth2_username_validation_format oauth2_active_attribute " +
 	"oauth2_active_value oauth2_client_id oauth2_client_secret oauth2_openid_configuration_url oauth2_local_validation_jwks " +
 	"oauth2_force_introspection oauth2_send_auth_headers oauth2_token_expire_grace oauth2_scope oauth2_issuers oauth2_audience " +
-	"http_client_rawlog_dir http_client_request_timeout http_client_max_idle_time http_client_max_parallel_connections")
+	"passdb_use_cache ldap_version ldap_auth_sasl_mechanisms passdb_fields_import_all http_client_rawlog_dir http_client_request_timeout http_client_max_idle_time http_client_max_parallel_connections")
 
 // checkServe refuses what would be dangerous to ignore, and tells about the rest.
 func (p *parser) checkServe() error {

@@ -146,7 +146,7 @@ func (c *Config) passdb(n *node) Passdb {
 	}
 	if n.inline != nil {
 		p.SQL, p.LDAP, p.OAuth2, p.HTTP, p.Lua = n.inline.SQL, n.inline.LDAP, n.inline.OAuth2, n.inline.HTTP, n.inline.Lua
-		p.Answers, p.OnlyAnswers = n.inline.Answers, n.inline.OnlyAnswers
+		p.Answers, p.OnlyAnswers, p.NoCache = n.inline.Answers, n.inline.OnlyAnswers, n.inline.NoCache
 	}
 	return p
 }

@@ -9,7 +9,7 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.BaseDir },
 		},
 		{
-			Name: "debug_log_path", Type: Text, Use: Used, Reload: Restart,
+			Name: "debug_log_path", Type: Text, Use: Used,
 			Doc:   "Where debug messages are logged. Empty: info_log_path.",
 			field: func(s *Settings) any { return &s.DebugLogPath },
 		},
@@ -64,12 +64,12 @@ func processSettings() []Setting {
 			Doc: "Environment variables that are kept, as NAME or NAME=value.",
 		},
 		{
-			Name: "info_log_path", Type: Text, Use: Used, Reload: Restart,
+			Name: "info_log_path", Type: Text, Use: Used,
 			Doc:   "Where informational messages are logged. Empty: log_path.",
 			field: func(s *Settings) any { return &s.InfoLogPath },
 		},
 		{
-			Name: "instance_name", Type: Text, Default: "dovecot", Use: Used, Reload: Restart,
+			Name: "instance_name", Type: Text, Default: "dovecot", Use: Used,
 			Doc:   "Name of this instance, shown in process titles and by the administration commands.",
 			field: func(s *Settings) any { return &s.InstanceName },
 		},
@@ -79,12 +79,12 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.Listen },
 		},
 		{
-			Name: "log_path", Type: Text, Default: "syslog", Use: Used, Reload: Restart,
+			Name: "log_path", Type: Text, Default: "syslog", Use: Used,
 			Doc:   "Where errors and warnings are logged: a file, \"syslog\" or /dev/stderr.",
 			field: func(s *Settings) any { return &s.LogPath },
 		},
 		{
-			Name: "log_timestamp", Type: Text, Default: "%b %d %H:%M:%S ", Use: Used, Reload: Restart,
+			Name: "log_timestamp", Type: Text, Default: "%b %d %H:%M:%S ", Use: Used,
 			Doc:   "strftime(3) prefix of lines in log files.",
 			field: func(s *Settings) any { return &s.LogTimestamp },
 		},
@@ -99,12 +99,12 @@ func processSettings() []Setting {
 			field: func(s *Settings) any { return &s.ShutdownClients },
 		},
 		{
-			Name: "state_dir", Type: Text, Default: "/var/lib/dovecot", Use: Used, Reload: Restart,
+			Name: "state_dir", Type: Text, Default: "/var/lib/dovecot", Use: Used,
 			Doc:   "Directory for state that survives a restart.",
 			field: func(s *Settings) any { return &s.StateDir },
 		},
 		{
-			Name: "syslog_facility", Type: Text, Default: "mail", Use: Used, Reload: Restart,
+			Name: "syslog_facility", Type: Text, Default: "mail", Use: Used,
 			Doc:   "Syslog facility.",
 			field: func(s *Settings) any { return &s.SyslogFacility },
 		},

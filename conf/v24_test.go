@@ -277,6 +277,7 @@ func TestDialect24Errors(t *testing.T) {
 		{"broken syntax in a setting without effect", head24 + "mail_path = %{user (}\n", "@ line 3: mail_path: %{user (}: syntax error, unexpected end"},
 		{"cleartext that has no effect", head24 + "ssl = required\nauth_allow_cleartext = yes\n", "@: auth_allow_cleartext=yes has no effect with ssl=required"},
 		{"a cert that is not verified", head24 + "ssl_server_request_client_cert = any-cert\n", "@ line 3: ssl_server_request_client_cert = any-cert is not supported: a certificate that nobody has verified proves nothing; use yes"},
+		{"an HTTP proxy", head24 + "http_client_proxy_url = http://x\n", "@ line 3: http_client_proxy_url is not supported: requests would not go through the HTTP proxy; remove it"},
 		{"a field with an unknown suffix", head24 + "passdb static {\nfields {\nreason:x = a b\n}\n}\n", "@ line 3: passdb static: fields { reason:x }: unknown suffix :x"},
 		{"a database without connections", head24 + "sql_driver = pgsql\npassdb sql {\nquery = x\npgsql a {\nconnection_limit = 0\n}\n}\n", "@ line 4: passdb sql: pgsql a { }: connection_limit = 0: it has to be a number above 0"},
 	} {
@@ -476,6 +477,7 @@ ssl_client {
 passdb sql {
   query = SELECT pw, host FROM u WHERE u = '%{user | regexp('(.*), (.*)', '$2')}' AND d = %{user | domain | safe}
   fields_import_all = no
+  use_cache = no
   fields {
     password = %{sql:pw}
     host = %{sql:host | default('10.0.0.9')}
@@ -558,7 +560,7 @@ passdb passwd-file {
 	for _, a := range sql.Answers {
 		fields = append(fields, a[0]+"="+expand(a[1]))
 	}
-	if d := cmp.Diff([]string{"password=", "host=h1", "reason=Not, today", "port:protected=1143", "pass:remove=x"}, fields); d != "" || !sql.OnlyAnswers {
+	if d := cmp.Diff([]string{"password=", "host=h1", "reason=Not, today", "port:protected=1143", "pass:remove=x"}, fields); d != "" || !sql.OnlyAnswers || !sql.NoCache {
 		t.Errorf("fields (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]SQLHost{

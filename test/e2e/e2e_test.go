@@ -34,6 +34,7 @@ func TestEndToEnd(t *testing.T) {
 		{"big messages", testBigMessages},
 		{"two thousand sessions", testSessions},
 		{"reload", testReload},
+		{"reload of everything", testReloadOfAll},
 		{"upgrade", testUpgrade},
 		{"broken upgrade", testBrokenUpgrade},
 		{"the end", testTerminate},
