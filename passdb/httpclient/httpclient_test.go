@@ -109,6 +109,7 @@ func TestDo_bad_servers(t *testing.T) {
 		{"a huge header", says("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n"), 0, "server response headers exceeded"},
 		{"a huge body", says("HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", maxBody+1)), 0, "the answer is larger than"},
 		{"a header without end", func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
 			_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\n"))
 			for i := 0; ; i++ {
 				if _, err := fmt.Fprintf(c, "X-%d: %s\r\n", i, strings.Repeat("x", 1000)); err != nil {
@@ -118,6 +119,7 @@ func TestDo_bad_servers(t *testing.T) {
 		}, 0, "server response headers exceeded"},
 		{"frozen", silent, 50 * time.Millisecond, "Request timed out after 50ms"},
 		{"a body that does not end", func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
 			_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
 			silent(c)
 		}, 50 * time.Millisecond, "Request timed out after 50ms"},
