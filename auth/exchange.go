@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/passdb"
 )
 
@@ -209,6 +210,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	fiber.Blocking(ctx)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

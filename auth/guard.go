@@ -8,6 +8,7 @@ import (
 	"dproxy/auth/policy"
 	"dproxy/conf"
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/passdb"
 )
 
@@ -51,6 +52,7 @@ func (t *attempt) allowed(ctx context.Context, success bool) passdb.Status {
 	if t.a.guard == nil || success && !s.AuthPolicyCheckAfterAuth || !success && !s.AuthPolicyCheckBeforeAuth {
 		return passdb.OK
 	}
+	fiber.Blocking(ctx)
 	answer, err := t.a.guard.Check(ctx, t.login())
 	if err != nil {
 		if ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/passdb"
 	"dproxy/passdb/scheme"
 )
@@ -121,6 +122,7 @@ func (t *attempt) matches(ctx context.Context, ans *answer) (bool, error) {
 			return true, nil
 		}
 	}
+	fiber.Blocking(ctx)
 	if err := t.a.hashes.Acquire(ctx, 1); err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/passdb"
 	"dproxy/passdb/scheme"
 )
@@ -65,6 +66,7 @@ func appendPart(b []byte, s string) []byte {
 
 // query asks the driver. Equal questions that are asked at the same time are asked once.
 func (t *attempt) query(ctx context.Context, e *entry, q question) (*answer, error) {
+	fiber.Blocking(ctx)
 	req := t.req
 	req.Log, req.SkipPassword = t.logger(e), t.passwordSeen
 	if q.key == "" || e.unshared {

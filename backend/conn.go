@@ -17,14 +17,14 @@ import (
 
 // Conn is a connection to a backend during its login.
 type Conn struct {
-	net.Conn // *net.TCPConn or *tls.Conn
+	net.Conn // a TCP connection or a *tls.Conn
 	R        *wire.Reader
 	// Sent counts bytes written since the last TLS start, for the log.
 	Sent uint64
 	// State is the handshake's progress as Dovecot prints it ("login/banner").
 	State func() string
 
-	tcp          *net.TCPConn
+	tcp          net.Conn
 	run          *run
 	ctx          context.Context
 	stop         func() bool // ends the watch over ctx

@@ -4,24 +4,36 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"dproxy/conf"
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/route"
 	"dproxy/wire"
 )
 
 // Dialer connects to backends under one set of settings.
 type Dialer struct {
-	shared   *Shared
+	shared *Shared
+	// Loops makes the connections of logins that run on an event loop; it may be nil.
+	Loops Connector
+
 	settings *conf.Settings
 	events   event.Sink
 	pause    time.Duration // between attempts
 
 	mu    sync.Mutex
 	bases map[bool]*tls.Config // by whether certificates are verified
+}
+
+// Connector connects, until a time, on the event loop that ctx runs on; ok is false when it runs on none. With an error
+// local is the address that the connect had, or invalid.
+type Connector interface {
+	Dial(ctx context.Context, until time.Time, source netip.Addr, to netip.AddrPort) (nc net.Conn, local netip.AddrPort, ok bool, err error)
 }
 
 // NewDialer returns a Dialer for s. Without shared it has one of its own.
@@ -67,6 +79,7 @@ func (d *Dialer) Connect(ctx context.Context, hs Handshake, l *Login, client eve
 		if !again {
 			return nil, err
 		}
+		fiber.Blocking(ctx)
 		pause := time.NewTimer(d.pause)
 		select {
 		case <-pause.C:
@@ -179,9 +192,7 @@ func (r *run) open(deadline time.Time) (*Conn, *Error) {
 	if err != nil {
 		return nil, &Error{Kind: Internal, Text: err.Error()}
 	}
-	ctx, cancel := context.WithDeadline(r.ctx, deadline)
-	defer cancel()
-	tcp, failure := r.dial(ctx)
+	tcp, failure := r.dial(deadline)
 	if failure != nil {
 		return nil, failure
 	}

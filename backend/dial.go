@@ -16,40 +16,30 @@ import (
 
 // dial connects to the target's address, or to another of its name's when that cannot be reached. The
 // time that is left is shared among the addresses. The target keeps the address that was taken.
-func (r *run) dial(ctx context.Context) (*net.TCPConn, *Error) {
+func (r *run) dial(deadline time.Time) (net.Conn, *Error) {
 	addrs := append([]netip.AddrPort{r.login.Target.Addr}, r.login.Target.Others...)
 	var failure *Error
 	for i, addr := range addrs {
-		actx, cancel := share(ctx, len(addrs)-i)
 		r.target.Addr = addr
-		tcp, err := r.dialAddress(actx, addr)
-		cancel()
+		now := time.Now()
+		tcp, err := r.dialAddress(now.Add(deadline.Sub(now)/time.Duration(len(addrs)-i)), addr)
 		if err == nil {
 			return tcp, nil
 		}
-		if failure = err; err.canceled || ctx.Err() != nil {
+		if failure = err; err.canceled || r.ctx.Err() != nil || !time.Now().Before(deadline) {
 			break
 		}
 	}
 	return nil, failure
 }
 
-// share gives a context one of n equal parts of the time that is left.
-func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	end, ok := ctx.Deadline()
-	if !ok || n == 1 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadline(ctx, time.Now().Add(time.Until(end)/time.Duration(n)))
-}
-
 // dialAddress connects to one address, unless it is known to be down.
-func (r *run) dialAddress(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, *Error) {
+func (r *run) dialAddress(until time.Time, addr netip.AddrPort) (net.Conn, *Error) {
 	hosts := r.dialer.shared.Hosts
 	if hosts.start(addr, r.login.Target.FailAfter) {
 		return nil, &Error{Kind: Connect, Text: "Host is down", final: true, dial: true}
 	}
-	tcp, err := r.dialSources(ctx, addr)
+	tcp, err := r.dialSources(until, addr)
 	switch {
 	case err == nil:
 		hosts.done(addr, r.began, connected)
@@ -77,16 +67,13 @@ func ours(err error) bool {
 
 // dialSources connects from the target's source address. When it has no port left, or is not there at
 // all, the next of login_source_ips is taken; each is tried once.
-func (r *run) dialSources(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error) {
+func (r *run) dialSources(until time.Time, addr netip.AddrPort) (net.Conn, error) {
 	t := &r.target
 	t.Source = r.login.Target.Source
 	for n := 1; ; n++ {
 		began := time.Now()
-		tcp, err := dialFrom(ctx, t.Source, addr)
+		tcp, err := r.dialer.dialFrom(r.ctx, until, t.Source, addr)
 		e := event.Dialed{Client: r.client, Attempt: r.reconnects, Target: t.Event(), Took: time.Since(began), Err: err}
-		if err == nil {
-			e.Local = tcp.LocalAddr().(*net.TCPAddr).AddrPort()
-		}
 		r.dialer.events.Emit(e)
 		if err == nil || !errors.Is(err, syscall.EADDRNOTAVAIL) || !t.Source.IsValid() {
 			return tcp, err
@@ -119,7 +106,17 @@ type dialFailure struct {
 func (e *dialFailure) Error() string { return e.err.Error() }
 func (e *dialFailure) Unwrap() error { return e.err }
 
-func dialFrom(ctx context.Context, source netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
+func (d *Dialer) dialFrom(ctx context.Context, until time.Time, source netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	if d.Loops != nil {
+		if nc, local, ok, err := d.Loops.Dial(ctx, until, source, to); ok {
+			if err != nil {
+				return nil, failed(err, source, addrPortText(local))
+			}
+			return nc, nil
+		}
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	var s socket
 	defer s.release()
 	nd := net.Dialer{KeepAlive: -1} // the relay sets keepalive on what is handed over
@@ -130,13 +127,17 @@ func dialFrom(ctx context.Context, source netip.Addr, to netip.AddrPort) (*net.T
 	}
 	nc, err := nd.DialContext(ctx, "tcp", to.String())
 	if err != nil {
-		f := &dialFailure{err, s.local()}
-		if f.local == "" && source.IsValid() {
-			f.local = source.String()
-		}
-		return nil, f
+		return nil, failed(err, source, s.local())
 	}
-	return nc.(*net.TCPConn), nil
+	return nc, nil
+}
+
+// failed makes the failure of a connect that had a local address, "" when it did not come that far.
+func failed(err error, source netip.Addr, local string) error {
+	if local == "" && source.IsValid() {
+		local = source.String()
+	}
+	return &dialFailure{err, local}
 }
 
 // dialError words a failed connect as Dovecot does.
@@ -164,6 +165,12 @@ func addrText(a net.Addr) string {
 	if !ok {
 		return ""
 	}
-	ap := t.AddrPort()
-	return ap.Addr().Unmap().String() + ":" + strconv.Itoa(int(ap.Port()))
+	return addrPortText(t.AddrPort())
+}
+
+func addrPortText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Addr().Unmap().String() + ":" + strconv.Itoa(int(a.Port()))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/route"
 	"dproxy/tlsconf"
 )
@@ -47,9 +48,16 @@ func (c *Conn) startTLS() error {
 		return &Error{Kind: Internal, Text: "Failed to create SSL client context: " + err.Error()}
 	}
 	began := time.Now()
+	slots := c.run.dialer.shared.Handshakes
+	if f := fiber.From(c.ctx); f != nil {
+		f.Heavy(true) // which bounds handshakes too
+		f.Detach()
+		defer f.Heavy(false)
+		slots = nil
+	}
 	under := &tlsconf.Transport{Conn: c.tcp} // the relay exchanges it
 	tc := tls.Client(under, config)
-	err = under.Handshake(c.run.dialer.shared.Handshakes, func() error { return tc.HandshakeContext(c.ctx) })
+	err = under.Handshake(slots, tc.Handshake) // the end of c.ctx ends it by the connection's deadline
 	e := event.TLSDone{Client: c.run.client, Backend: true, Took: time.Since(began), Err: err}
 	if err == nil {
 		s := tc.ConnectionState()

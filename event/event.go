@@ -122,7 +122,6 @@ type Dialed struct {
 	Client  Client
 	Target  Target
 	Attempt int
-	Local   netip.AddrPort
 	Took    time.Duration
 	Err     error
 }

@@ -126,12 +126,30 @@ func resolve(host string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// Handler serves one accepted connection, a *net.TCPConn or a *net.UnixConn. It is called on the
-// connection's own goroutine.
+// Conn is an accepted TCP connection: a *net.TCPConn, or what an Acceptor makes.
+type Conn interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// Handler serves one accepted connection, a Conn or a *net.UnixConn. It is called on the connection's own
+// goroutine, or coroutine.
 type Handler func(nc net.Conn, spec Spec)
+
+// Acceptor accepts connections in event loops, which serve them there. serve is given Conns. failed is told
+// why accepting does not work, and returns how long to wait. When ok is true the socket has moved to held,
+// whose Close ends the accepting and which has a descriptor as l has.
+type Acceptor interface {
+	Accept(l *net.TCPListener, serve func(net.Conn), failed func(error) time.Duration) (held net.Listener, ok bool)
+}
 
 // Set is the open listeners of a process.
 type Set struct {
+	// Loops accept instead of goroutines when it is set. LMTP is left out: several goroutines serve one of
+	// its connections.
+	Loops Acceptor
+
 	handle Handler
 	events event.Sink
 
@@ -260,8 +278,10 @@ func (c *Change) Commit() {
 		}
 		l := &listener{Listener: socket, spec: spec, closed: make(chan struct{})}
 		s.open[key] = l
-		s.wg.Add(1)
-		go s.accept(l)
+		if !s.loop(l) {
+			s.wg.Add(1)
+			go s.accept(l)
+		}
 	}
 	for key, l := range s.open {
 		if !keep[key] {
@@ -303,15 +323,60 @@ const (
 	lastPause  = time.Second
 )
 
+// loop leaves accepting to event loops, if there are any.
+func (s *Set) loop(l *listener) (ok bool) {
+	tcp, ok := l.Listener.(*net.TCPListener)
+	if !ok || s.Loops == nil || l.spec.Protocol == "lmtp" {
+		return false
+	}
+	t := trouble{pause: firstPause}
+	held, ok := s.Loops.Accept(tcp, func(nc net.Conn) {
+		s.served.Add(1)
+		defer s.served.Done()
+		spec := l.current()
+		spec.Accepted = time.Now()
+		s.handle(nc, spec)
+	}, func(err error) time.Duration { return s.failed(l, &t, err) })
+	if ok {
+		l.Listener = held
+	}
+	return ok
+}
+
+// trouble is what is remembered while accepting does not work.
+type trouble struct {
+	mu    sync.Mutex
+	pause time.Duration
+	said  time.Time
+	last  time.Time
+}
+
+// failed reports, once a second at most, why accepting does not work, and tells how long to wait.
+func (s *Set) failed(l *listener, t *trouble, err error) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if now.Sub(t.last) > 2*lastPause {
+		t.pause = firstPause
+	}
+	t.last = now
+	if now.Sub(t.said) > time.Second {
+		t.said = now
+		s.events.Emit(event.Notice{Level: event.Error, Source: l.current().service(), Text: acceptFailure(err)})
+	}
+	pause := t.pause
+	t.pause = min(2*t.pause, lastPause)
+	return pause
+}
+
 // accept serves one socket until it is closed. Running out of descriptors pauses it and never ends it.
 func (s *Set) accept(l *listener) {
 	defer s.wg.Done()
-	pause := firstPause
-	var said time.Time
+	t := trouble{pause: firstPause}
 	for {
 		nc, err := l.Accept()
 		if err == nil {
-			pause = firstPause
+			t.last = time.Time{}
 			accepted := time.Now()
 			s.served.Go(func() {
 				spec := l.current()
@@ -323,16 +388,11 @@ func (s *Set) accept(l *listener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if time.Since(said) > time.Second {
-			said = time.Now()
-			s.events.Emit(event.Notice{Level: event.Error, Source: l.current().service(), Text: acceptFailure(err)})
-		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(s.failed(l, &t, err)):
 		case <-l.closed:
 			return
 		}
-		pause = min(2*pause, lastPause)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"dproxy/backend"
 	"dproxy/conf"
 	"dproxy/event"
+	"dproxy/fiber"
 	"dproxy/listen"
 	"dproxy/passdb"
 	"dproxy/session"
@@ -53,7 +54,8 @@ type Client struct {
 	front   Front
 	spec    listen.Spec
 	entry   *session.Entry
-	tcp     *net.TCPConn
+	tcp     listen.Conn
+	runner  fiber.Runner     // nil on a goroutine of its own
 	nc      net.Conn         // tcp, or TLS over it
 	up      *backend.Session // logged in, and not yet handed over
 	claimed *userIP          // a place that is counted, and not yet handed over
@@ -125,13 +127,14 @@ const (
 var errEnding = errors.New("ending")
 
 // accept makes the client of a connection; nil when it is not served.
-func (s *Server) accept(nc *net.TCPConn, spec listen.Spec) *Client {
+func (s *Server) accept(nc listen.Conn, spec listen.Spec) *Client {
 	snap := s.current()
 	if snap == nil {
 		_ = nc.Close()
 		return nil
 	}
 	c := &Client{server: s, snap: snap, spec: spec, tcp: nc, nc: nc, began: time.Now(), ttl: firstTTL}
+	c.runner = runnerOf(nc)
 	c.peer = passdb.Peer{Service: spec.Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
 	c.peer.RealLocal, c.peer.RealRemote = c.peer.Local, c.peer.Remote
 	c.R = wire.NewReader(source{c})
@@ -369,6 +372,15 @@ func (c *Client) close() {
 	c.snap.release()
 }
 
+// bounded returns a context that ends at a time. On an event loop that is left to the vigil.
+func (c *Client) bounded(t time.Time) (context.Context, context.CancelFunc) {
+	if c.runner == nil {
+		return context.WithDeadline(c.snap.ctx, t)
+	}
+	ctx, cancel := context.WithCancel(c.snap.ctx)
+	return fiber.With(ctx, c.runner, t), cancel
+}
+
 // within returns a context for waiting on something else than the client, until t or the end of the
 // login time. The client is not read meanwhile, but its leaving is noticed. done ends the wait; its
 // error says why the connection must end.
@@ -377,16 +389,18 @@ func (c *Client) within(t time.Time) (ctx context.Context, done func() error) {
 	if t.After(end) {
 		t = end
 	}
-	ctx, cancel := context.WithDeadline(c.snap.ctx, t)
+	ctx, cancel := c.bounded(t)
 	c.mu.Lock()
 	c.cancel = cancel
 	if c.state == clientEnding {
 		cancel()
 	}
 	c.mu.Unlock()
-	v := c.startVigil(cancel)
+	c.share(true)
+	v := c.startVigil(cancel, t)
 	return ctx, func() error {
 		v.stop()
+		c.share(false)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.cancel = nil

@@ -115,7 +115,7 @@ func TestTimeLimits(t *testing.T) {
 	})
 	t.Run("within SASL", func(t *testing.T) {
 		o := options("")
-		o.Tune = tune(login.Times{Login: soon})
+		o.Tune = tune(login.Times{Login: 20 * soon})
 		r := loginrig.Start(t, o)
 		r.Dial("").Play("S: <*>\nC: a AUTHENTICATE PLAIN\nS: + \nS: * BYE Disconnected for inactivity during authentication.\nEOF")
 		r.Log.Wait("Disconnected: Inactivity during authentication (client didn't finish SASL auth, waited 0 secs)")

@@ -57,6 +57,7 @@ func (s *Snapshot) make(p *profile, key profileKey) {
 	set := key.settings
 	p.Terms = Terms{Protocol: key.protocol, Settings: set, Hostname: orElse(set.Hostname, s.hostname)}
 	p.dialer = backend.NewDialer(set, s.events, s.shared)
+	p.dialer.Loops = s.loops
 	p.mechanisms = map[string]capability.Mechanism{}
 	source := event.LoginSource(key.protocol)
 	report := func(text string) {

@@ -15,7 +15,9 @@ import (
 // end is reported by the relay's callback.
 func (s *Server) handOver(c *Client, up *backend.Session) {
 	err := c.front.Welcome(up.Welcome)
+	r := s.relayed(c, up)
 	if err == nil {
+		s.Registry.LoggedIn(c.entry, r) // before the client can know
 		err = c.Flush()
 	}
 	if err == nil {
@@ -25,12 +27,9 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 		c.end(err)
 		return
 	}
-	c.up = nil
-	r := s.relayed(c, up)
-	c.claimed = nil
+	c.up, c.claimed, r.written = nil, nil, c.written
 	r.keepNotifying(c, up)
 	s.Events.Emit(event.Started{Client: r.client, Target: r.target, Took: time.Since(c.loginBegan), Reconnects: up.Reconnects})
-	s.Registry.LoggedIn(c.entry, r)
 	c.snap.release()
 	r.start(s.Relay, relay.Pair{Client: c.nc, Backend: up.Conn.Conn, ToBackend: c.R.Take(), ToClient: up.Conn.R.Take(), Hold: r.hold(c)})
 }
@@ -38,7 +37,7 @@ func (s *Server) handOver(c *Client, up *backend.Session) {
 // relayed keeps of a client what its session still needs.
 func (s *Server) relayed(c *Client, up *backend.Session) *relayed {
 	return &relayed{
-		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent, written: c.written,
+		client: c.event(), target: up.Target.Event(), sent: up.Conn.Sent,
 		entry: c.entry, server: s, claimed: c.claimed, names: userNames(&c.reply.Fields), began: time.Now().Unix(),
 	}
 }

@@ -6,7 +6,6 @@
 package login
 
 import (
-	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -62,7 +61,7 @@ func (s *Server) Panics() uint64 { return s.panics.Load() }
 func (s *Server) Wait() { s.clients.Wait() }
 
 // Serve runs one accepted connection until it ends or is handed over. It is a listen.Handler.
-func (s *Server) Serve(nc *net.TCPConn, spec listen.Spec) {
+func (s *Server) Serve(nc listen.Conn, spec listen.Spec) {
 	s.clients.Add(1)
 	defer s.clients.Done()
 	var c *Client
@@ -78,7 +77,7 @@ func (s *Server) Serve(nc *net.TCPConn, spec listen.Spec) {
 
 // recovered ends the one client that hit a fault in the program; all others go on. What was panicked
 // with is not shown: it may hold what the client sent.
-func (s *Server) recovered(c *Client, nc *net.TCPConn, spec listen.Spec) {
+func (s *Server) recovered(c *Client, nc listen.Conn, spec listen.Spec) {
 	s.panics.Add(1)
 	if c != nil {
 		c.close()

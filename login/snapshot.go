@@ -30,6 +30,8 @@ type SnapshotOptions struct {
 	Protocols map[string]Protocol
 	// Shared is what snapshots of one process have in common; nil: this one has its own.
 	Shared *backend.Shared
+	// Loops makes the connections to backends of logins that run on an event loop; it may be nil.
+	Loops backend.Connector
 }
 
 // settingsSource is what this room asks of a *conf.Config.
@@ -67,6 +69,7 @@ type Snapshot struct {
 	resolver  route.Resolver
 	protocols map[string]Protocol
 	shared    *backend.Shared
+	loops     backend.Connector
 
 	mu       sync.RWMutex
 	profiles map[profileKey]*profile
@@ -111,7 +114,7 @@ func NewSnapshot(o SnapshotOptions) (*Snapshot, error) {
 func newSnapshot(o SnapshotOptions) *Snapshot {
 	s := &Snapshot{
 		config: o.Config, authErr: o.AuthErr, hostname: o.Hostname, events: o.Events, resolver: o.Resolver,
-		protocols: o.Protocols, shared: o.Shared, profiles: map[profileKey]*profile{},
+		protocols: o.Protocols, shared: o.Shared, loops: o.Loops, profiles: map[profileKey]*profile{},
 	}
 	if s.shared == nil {
 		s.shared = backend.NewShared()

@@ -58,7 +58,13 @@ func (c *Client) handshake(until time.Time) error {
 	under := &transport{client: c}
 	under.Conn = c.tcp
 	conn := tls.Server(under, c.profile.tls)
-	err := under.Handshake(c.snap.shared.Handshakes, conn.Handshake)
+	slots := c.snap.shared.Handshakes
+	if c.runner != nil {
+		slots = nil // the event loop bounds them
+	}
+	c.heavy(true)
+	err := under.Handshake(slots, conn.Handshake)
+	c.heavy(false)
 	under.client = nil
 	done := event.TLSDone{Took: time.Since(began), Err: err}
 	if err != nil {

@@ -64,6 +64,10 @@ func (e *Engine) now() time.Duration { return time.Since(e.epoch) }
 func (e *Engine) end(s *Session, st Stats) {
 	st.In, st.Out = s.Moved()
 	st.Idle = s.Idle()
+	if e.options.QuickEnds {
+		e.ending.now(report{s.onEnd, st})
+		return
+	}
 	e.ending.add(report{s.onEnd, st})
 }
 
@@ -86,6 +90,18 @@ func (d *endings) begin() {
 	d.mu.Lock()
 	d.open++
 	d.mu.Unlock()
+}
+
+// now runs an onEnd where its session has ended.
+func (d *endings) now(r report) {
+	if r.onEnd != nil {
+		r.onEnd(r.stats)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open--; d.open == 0 {
+		d.none.Broadcast()
+	}
 }
 
 func (d *endings) live() int {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // loops are the event loops of an engine, started by its first session.
@@ -12,11 +14,15 @@ type loops struct {
 	start sync.Once
 	all   []*loop
 	err   error // why there are none
+	heavy crowd
+
+	acceptors atomic.Uint32
 }
 
 // taken is one end that an event loop can drive.
 type taken struct {
 	tcp       *net.TCPConn
+	conn      *Conn // instead of tcp: it is in a loop already
 	tls       *tls.Conn
 	transport Transport
 }
@@ -24,18 +30,29 @@ type taken struct {
 // takeable looks at what lies under a connection.
 func takeable(c net.Conn) (t taken, ok bool) {
 	switch c := c.(type) {
-	case *net.TCPConn:
-		t.tcp = c
-		return t, true
+	case *net.TCPConn, *Conn:
+		return t, t.under(c)
 	case *tls.Conn:
 		t.tls = c
 		if t.transport, ok = c.NetConn().(Transport); !ok {
 			return t, false
 		}
-		t.tcp, ok = t.transport.NetConn().(*net.TCPConn)
-		return t, ok
+		return t, t.under(t.transport.NetConn())
 	}
 	return t, false
+}
+
+// under takes the connection that has the socket.
+func (t *taken) under(c net.Conn) (ok bool) {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		t.tcp = c
+	case *Conn:
+		t.conn = c
+	default:
+		return false
+	}
+	return true
 }
 
 // startLoop gives a session to an event loop. It returns nil, having changed nothing, for
@@ -48,35 +65,55 @@ func (e *Engine) startLoop(p Pair, onEnd func(Stats)) *Session {
 			return nil
 		}
 	}
-	l := e.pick()
-	if l == nil {
+	var l *loop
+	if c := ends[client].conn; c != nil {
+		l = c.loop
+	} else if l = e.pick(); l == nil {
 		return nil
 	}
 	s := &looped{loop: l, early: earlyBytes(p)}
 	s.runner, s.engine, s.onEnd, s.delay = s, e, onEnd, p.Hold
 	s.last.Store(int64(e.now()))
+	var from [2]*Conn
 	for i := range ends {
-		fd, err := take(ends[i].tcp, e.options.KeepAlive)
-		if err != nil {
-			if i > 0 {
+		var ok bool
+		if c := ends[i].conn; c != nil && c.loop == l {
+			from[i] = c
+		} else if s.ends[i].fd, ok = takeOut(ends[i]); !ok {
+			if i > 0 && from[0] == nil {
 				closeFD(s.ends[0].fd)
 			}
 			return nil
 		}
-		s.ends[i].fd = fd
 	}
 	for i, t := range ends {
 		if t.tls != nil {
 			t.transport.Exchange(l.feed)
 			s.ends[i].tls = &secured{conn: t.tls}
 		}
-		_ = t.tcp.Close()
+		if t.tcp != nil {
+			_ = t.tcp.Close()
+		}
 	}
-	if !l.add(s) { // the engine has been closed meanwhile
+	if !l.add(s, from) { // the engine has been closed meanwhile
+		for i, c := range from {
+			if c != nil {
+				s.ends[i].fd, _ = c.leave()
+			}
+		}
 		s.release()
 		e.end(&s.Session, Stats{Side: ByProxy})
 	}
 	return &s.Session
+}
+
+// takeOut makes a socket that no loop knows, or another one, ours.
+func takeOut(t taken) (int32, bool) {
+	if t.conn != nil {
+		return t.conn.leave()
+	}
+	fd, err := take(t.tcp)
+	return fd, err == nil
 }
 
 // earlyBytes are delivered by the loop before anything else; nearly every session has none.
@@ -89,14 +126,28 @@ func earlyBytes(p Pair) *[2][]byte {
 
 // pick returns the loop with the fewest sessions.
 func (e *Engine) pick() *loop {
-	e.loops.start.Do(e.startLoops)
 	var best *loop
-	for _, l := range e.loops.all {
+	for _, l := range e.makeLoops() {
 		if best == nil || l.count.Load() < best.count.Load() {
 			best = l
 		}
 	}
 	return best
+}
+
+// makeLoops returns the loops, started if need be.
+func (e *Engine) makeLoops() []*loop {
+	e.loops.start.Do(e.startLoops)
+	return e.loops.all
+}
+
+// sweep is how old a session becomes before its sockets get keepalive.
+func (e *Engine) sweep() time.Duration {
+	most := e.options.sweep
+	if k := e.options.KeepAlive; k.Enable && k.Idle > 0 {
+		return min(k.Idle/4, most)
+	}
+	return most
 }
 
 // startLoops makes the event loops; without them sessions run on goroutines.
@@ -120,6 +171,7 @@ func (e *Engine) startLoops() {
 			e.loops.err = err
 			return
 		}
+		l.number = len(e.loops.all)
 		e.loops.all = append(e.loops.all, l)
 		go l.run()
 	}

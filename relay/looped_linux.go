@@ -14,22 +14,24 @@ type looped struct {
 	loop  *loop
 	early *[2][]byte
 	ends  [2]end
-	slot  int32
 
-	// queued and kicked are guarded by loop.mu, and begun until it is true.
+	// queued and kicked are guarded by loop.mu, and begun until it is true; live and kept too.
 	queued, kicked, begun bool
+	live, kept            bool // it has slots; its sockets have keepalive
 
-	over  bool // both sockets are closed
-	ended bool // one side has ended; side and err say which and why
-	side  Side
-	err   error
-	until time.Duration // when the client may hear that the backend has ended; 0: at once
-	timed timed
+	modified bool // a mask was changed, see loop.lookAgain
+	over     bool // both sockets are closed
+	ended    bool // one side has ended; side and err say which and why
+	side     Side
+	err      error
+	until    time.Duration // when the client may hear that the backend has ended; 0: at once
+	timed    timed[*looped]
 }
 
 // end is one socket of a session.
 type end struct {
 	fd       int32
+	slot     int32
 	watching bool  // epoll knows fd
 	eof      bool  // nothing more will be read from it
 	shut     bool  // nothing more will be written to it
@@ -45,6 +47,10 @@ type end struct {
 // pending returns the output that the socket did not take yet.
 func (e *end) pending() int { return len(e.held) - int(e.off) }
 
+// readable is what a socket is watched for that is to be read. Its end of stream is told apart from input,
+// so that nobody has to read once more to find it.
+const readable = unix.EPOLLIN | unix.EPOLLRDHUP
+
 // controlSlack is what an end may hold besides a chunk: alerts and answers to key updates. A peer
 // that has us hold more is not read from until it reads.
 const controlSlack = 4 << 10
@@ -52,7 +58,10 @@ const controlSlack = 4 << 10
 // watchBoth makes epoll watch both sockets for input. It is called before the loop knows s.
 func (s *looped) watchBoth() bool {
 	for i := range s.ends {
-		if !s.watch(i, unix.EPOLLIN) {
+		if e := &s.ends[i]; e.watching && e.mask == readable {
+			continue
+		}
+		if !s.watch(i, readable) {
 			if i > 0 { // the loop will try again and end the session
 				s.unwatch(0)
 			}
@@ -64,7 +73,7 @@ func (s *looped) watchBoth() bool {
 
 func (s *looped) watch(i int, mask uint32) bool {
 	e := &s.ends[i]
-	ev := unix.EpollEvent{Events: mask, Fd: s.slot<<1 | int32(i)}
+	ev := unix.EpollEvent{Events: mask, Fd: e.slot}
 	op := unix.EPOLL_CTL_MOD
 	if !e.watching {
 		op = unix.EPOLL_CTL_ADD
@@ -74,6 +83,9 @@ func (s *looped) watch(i int, mask uint32) bool {
 		return false
 	}
 	e.watching, e.mask = true, mask
+	if op == unix.EPOLL_CTL_MOD {
+		s.modified = true
+	}
 	return true
 }
 
@@ -108,7 +120,7 @@ func (s *looped) kick() {
 	l := s.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.slot >= 0 && !s.kicked {
+	if s.live && !s.kicked {
 		s.kicked = true
 		l.push(s)
 	}
@@ -136,7 +148,7 @@ func (s *looped) begin() {
 		return
 	}
 	if limit := s.engine.options.IdleLimit; limit > 0 {
-		s.loop.wheel.add(s, s.loop.now+limit)
+		s.loop.wheel.add(s, s.loop.now, s.loop.now+limit)
 	}
 	if s.early != nil {
 		early := *s.early
@@ -190,6 +202,10 @@ func (s *looped) event(i int, events uint32) {
 	if idle && events&broken != 0 {
 		s.broken(i)
 	}
+	// A short read has left nothing but an end of stream, and only what comes anew wakes the loop.
+	if e.bulk || events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0 {
+		s.loop.again = true
+	}
 	s.settle()
 }
 
@@ -223,21 +239,21 @@ func (s *looped) settle() {
 	if s.over {
 		return
 	}
+	a, b := &s.ends[client], &s.ends[backend]
+	if a.eof && b.eof && (a.shut && b.shut || s.until == 0 && a.pending() == 0 && b.pending() == 0) {
+		s.finish() // closing tells both
+		return
+	}
 	for i := range s.ends {
 		if s.ends[1-i].eof && !s.ends[i].shut && s.ends[i].pending() == 0 && (i == backend || s.until == 0) {
 			s.shutdown(i)
 		}
 	}
-	a, b := &s.ends[client], &s.ends[backend]
-	if a.eof && b.eof && a.shut && b.shut {
-		s.finish()
-		return
-	}
 	for i := range s.ends {
 		e := &s.ends[i]
 		var mask uint32
 		if s.reads(i) {
-			mask |= unix.EPOLLIN
+			mask |= readable
 		}
 		if e.pending() > 0 {
 			mask |= unix.EPOLLOUT
@@ -250,6 +266,9 @@ func (s *looped) settle() {
 			return
 		}
 	}
+	if s.modified {
+		s.modified, s.loop.again = false, true
+	}
 }
 
 // shutdown tells end i that nothing more will come.
@@ -261,7 +280,7 @@ func (s *looped) shutdown(i int) {
 			return
 		}
 	}
-	_ = unix.Shutdown(int(e.fd), unix.SHUT_WR) // a socket that is gone will say so
+	rawShutdown(e.fd) // a socket that is gone will say so
 	e.shut = true
 }
 
@@ -456,7 +475,7 @@ func (s *looped) limit() {
 	if due == 0 {
 		due = s.loop.now + s.allowed()
 	}
-	s.loop.wheel.add(s, due)
+	s.loop.wheel.add(s, s.loop.now, due)
 }
 
 // allowed is how long the session may stay without moving a byte.
@@ -475,7 +494,7 @@ func (s *looped) allowed() time.Duration {
 func (s *looped) expire() {
 	switch {
 	case s.until > s.loop.now:
-		s.loop.wheel.add(s, s.until)
+		s.loop.wheel.add(s, s.loop.now, s.until)
 		return
 	case s.until > 0: // the client has been held for long enough
 		s.until = 0
@@ -486,7 +505,7 @@ func (s *looped) expire() {
 	}
 	due := time.Duration(s.last.Load()) + s.allowed()
 	if due > s.loop.now {
-		s.loop.wheel.add(s, due)
+		s.loop.wheel.add(s, s.loop.now, due)
 		return
 	}
 	s.note(ByProxy, ErrIdle)
@@ -509,9 +528,11 @@ func (s *looped) finish() {
 	s.over = true
 	l.wheel.remove(s)
 	l.mu.Lock()
-	l.slots[s.slot] = nil
-	l.freed = append(l.freed, s.slot)
-	s.slot = -1
+	s.live = false
+	for i := range s.ends {
+		l.slots[s.ends[i].slot] = slot{}
+		l.late = append(l.late, s.ends[i].slot)
+	}
 	l.mu.Unlock()
 	l.count.Add(-1)
 	l.engine.end(&s.Session, Stats{Side: s.side, Err: s.err})

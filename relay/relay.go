@@ -69,7 +69,7 @@ type Options struct {
 	// IdleLimit ends a session after so long without a byte in either direction; it is kept within
 	// a few seconds. Zero is no limit: Dovecot leaves it to the backend.
 	IdleLimit time.Duration
-	// KeepAlive is set on both sockets at hand-over. The zero value means probes after 5 minutes,
+	// KeepAlive is set on both sockets, within a minute from hand-over. The zero value means probes after 5 minutes,
 	// every 30 seconds, 5 of them; Enable false with Idle -1 leaves the sockets as they are.
 	KeepAlive net.KeepAliveConfig
 	// Loops is the number of event loops. Zero is one per CPU that Go uses. When all of them are
@@ -77,13 +77,16 @@ type Options struct {
 	// only: a program that serves logins too asks for as many loops as it has CPUs and then raises
 	// GOMAXPROCS to twice that, which leaves the choice to the system's scheduler.
 	Loops int
+	// QuickEnds says that no onEnd blocks: each is run where its session ends, on the event loop, instead
+	// of on a goroutine that has to be woken.
+	QuickEnds bool
 	// Goroutines runs every session on a pair of goroutines, as on systems without event loops.
 	Goroutines bool
 
 	// plainTLS leaves the insides of crypto/tls alone, as when their layout is not the known one.
 	plainTLS bool
-	// drain and farewell replace the constants of the same names, for tests.
-	drain, farewell time.Duration
+	// drain, farewell and sweep replace the constants of the same names, for tests.
+	drain, farewell, sweep time.Duration
 }
 
 const (
@@ -97,6 +100,9 @@ const (
 	drain    = 60 * time.Second
 	farewell = 5 * time.Second
 
+	// sweep is after how long a session's sockets get keepalive: most sessions are over by then.
+	sweep = time.Minute
+
 	keepIdle     = 5 * time.Minute
 	keepInterval = 30 * time.Second
 	keepCount    = 5
@@ -109,6 +115,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.drain == 0 {
 		o.drain = drain
+	}
+	if o.sweep == 0 {
+		o.sweep = sweep
 	}
 	if o.farewell == 0 {
 		o.farewell = farewell
@@ -185,8 +194,9 @@ const (
 )
 
 // Start takes both connections over and returns at once; the caller's goroutine may end. onEnd is
-// called exactly once, after both connections are closed, and never from within Start. It may
-// block: sessions that run are not delayed by it, other sessions' onEnd are.
+// called exactly once, after both connections are closed, and never from within Start. Unless
+// Options.QuickEnds says otherwise it may block: sessions that run are not delayed by it, other sessions'
+// onEnd are.
 func (e *Engine) Start(p Pair, onEnd func(Stats)) *Session {
 	e.started.Add(1)
 	e.ending.begin()

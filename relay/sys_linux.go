@@ -82,7 +82,7 @@ func rawControl(ep int, op int, fd int32, ev *unix.EpollEvent) syscall.Errno {
 
 // take moves a connection out of Go's poller: the socket lives on under a new descriptor and c is
 // closed. On an error c is as it was.
-func take(c *net.TCPConn, k net.KeepAliveConfig) (int32, error) {
+func take(c *net.TCPConn) (int32, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -90,7 +90,6 @@ func take(c *net.TCPConn, k net.KeepAliveConfig) (int32, error) {
 	var fd int
 	var dup error
 	err = raw.Control(func(old uintptr) {
-		setKeepAlive(int(old), k)
 		fd, dup = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3)
 	})
 	if err == nil {
@@ -125,4 +124,5 @@ func setKeepAlive(fd int, k net.KeepAliveConfig) {
 	}
 }
 
-func closeFD(fd int32) { _ = unix.Close(int(fd)) }
+// closeFD closes a descriptor that does not linger.
+func closeFD(fd int32) { _, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }

@@ -1,72 +1,155 @@
 package relay
 
-import "time"
+import (
+	"time"
 
-// wheel holds the time limits of a loop's sessions, coarsely: a session is in the bucket of the
-// tick at which it is to be looked at. There is one timer for all, and none when the wheel is empty.
-type wheel struct {
+	"dproxy/fiber"
+)
+
+// wheel holds the time limits of a loop's sessions or connections, coarsely: one is in the bucket of
+// the tick at which it is to be looked at. There is one timer for all, and none when the wheels are empty.
+type wheel[T expirer[T]] struct {
 	tick    time.Duration
 	at      int64 // ticks up to this one are done
 	n       int
-	buckets [64]*looped
+	buckets [64]T
 }
 
-// timed is a session's place in the wheel.
-type timed struct {
-	prev, next *looped
+// expirer is what a wheel holds.
+type expirer[T any] interface {
+	comparable
+	place() *timed[T]
+	expire() // its time has come
+}
+
+// timed is the place of one in the wheel.
+type timed[T any] struct {
+	prev, next T
 	bucket     int8 // plus one; 0 is none
 }
 
+func (s *looped) place() *timed[*looped] { return &s.timed }
+func (c *Conn) place() *timed[*Conn]     { return &c.timed }
+
+// call is what a wheel runs at its time; it implements fiber.Timer.
+type call struct {
+	loop  *loop
+	fiber *coroutine
+	timed timed[*call]
+
+	// What follows is guarded by loop.mu.
+	at  time.Duration
+	run func() time.Duration // nil: stopped
+}
+
+func (c *call) place() *timed[*call] { return &c.timed }
+
+// expire implements expirer.
+func (c *call) expire() {
+	l := c.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.run == nil:
+	case c.at > l.now:
+		l.calls.add(c, l.now, c.at)
+	default:
+		go c.do(c.run)
+	}
+}
+
+func (c *call) do(run func() time.Duration) {
+	d := run()
+	l := c.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d > 0 && c.run != nil && !l.over {
+		c.at = l.engine.now() + d
+		l.pending = append(l.pending, c)
+		l.wakeLocked()
+	}
+}
+
+// Stop implements fiber.Timer.
+func (c *call) Stop() {
+	c.loop.mu.Lock()
+	c.run = nil
+	c.loop.mu.Unlock()
+	if c.fiber.inline {
+		c.loop.calls.remove(c)
+	}
+}
+
+// After implements fiber.Runner.
+func (f *coroutine) After(d time.Duration, run func() time.Duration) fiber.Timer {
+	l := f.loop
+	c := &call{loop: l, fiber: f, at: l.engine.now() + d, run: run}
+	if f.inline {
+		l.calls.add(c, l.now, c.at)
+		return c
+	}
+	l.mu.Lock()
+	l.pending = append(l.pending, c)
+	l.wakeLocked()
+	l.mu.Unlock()
+	return c
+}
+
+// connTick is the wheel's step for connections that are logging in.
+const connTick = 100 * time.Millisecond
+
 func (o *Options) tick() time.Duration { return min(time.Second, o.drain/4, o.farewell/4) }
 
-func (w *wheel) init(tick time.Duration) { w.tick = tick }
-
 // add has s looked at not before due, or earlier when due is further away than the wheel is wide.
-// A session that is in the wheel is moved.
-func (w *wheel) add(s *looped, due time.Duration) {
+// What is in the wheel is moved.
+func (w *wheel[T]) add(s T, now, due time.Duration) {
 	w.remove(s)
 	if w.n == 0 {
-		w.at = int64(s.loop.now / w.tick)
+		w.at = int64(now / w.tick)
 	}
 	at := int64((due + w.tick - 1) / w.tick)
 	at = max(w.at+1, min(at, w.at+int64(len(w.buckets))-1))
 	b := at % int64(len(w.buckets))
 	head := w.buckets[b]
-	s.timed = timed{next: head, bucket: int8(b) + 1}
-	if head != nil {
-		head.timed.prev = s
+	*s.place() = timed[T]{next: head, bucket: int8(b) + 1}
+	var none T
+	if head != none {
+		head.place().prev = s
 	}
 	w.buckets[b] = s
 	w.n++
 }
 
-func (w *wheel) remove(s *looped) {
-	t := &s.timed
+func (w *wheel[T]) remove(s T) {
+	t := s.place()
 	if t.bucket == 0 {
 		return
 	}
-	if t.prev != nil {
-		t.prev.timed.next = t.next
+	var none T
+	if t.prev != none {
+		t.prev.place().next = t.next
 	} else {
 		w.buckets[t.bucket-1] = t.next
 	}
-	if t.next != nil {
-		t.next.timed.prev = t.prev
+	if t.next != none {
+		t.next.place().prev = t.prev
 	}
-	*t = timed{}
+	*t = timed[T]{}
 	w.n--
 }
 
-// advance looks at the sessions that are due.
-func (w *wheel) advance(now time.Duration) {
+// advance looks at what is due.
+func (w *wheel[T]) advance(now time.Duration) {
+	var none T
 	for to := int64(now / w.tick); w.at < to && w.n > 0; {
 		w.at++
 		b := w.at % int64(len(w.buckets))
 		list := w.buckets[b]
-		w.buckets[b] = nil
-		for s := list; s != nil; {
-			next := s.timed.next
-			s.timed = timed{}
+		w.buckets[b] = none
+		for s := list; s != none; {
+			t := s.place()
+			next := t.next
+			*t = timed[T]{}
 			w.n--
 			s.expire()
 			s = next
@@ -75,12 +158,13 @@ func (w *wheel) advance(now time.Duration) {
 }
 
 // next returns when advance has something to look at; 0 is never.
-func (w *wheel) next() time.Duration {
+func (w *wheel[T]) next() time.Duration {
 	if w.n == 0 {
 		return 0
 	}
+	var none T
 	at := w.at + 1
-	for w.buckets[at%int64(len(w.buckets))] == nil {
+	for w.buckets[at%int64(len(w.buckets))] == none {
 		at++
 	}
 	return time.Duration(at) * w.tick

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dproxy/event"
+	"dproxy/fiber"
 )
 
 // Resolver looks host names up; *net.Resolver is one.
@@ -65,6 +66,7 @@ func (n *names) lookup(ctx context.Context, host string) lookup {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
 	began := time.Now()
+	fiber.Blocking(ctx)
 	ips, err := n.resolver.LookupNetIP(ctx, "ip", host)
 	if err == nil && len(ips) == 0 {
 		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}

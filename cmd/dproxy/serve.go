@@ -118,6 +118,7 @@ func newApp(path string, log *event.Log) *app {
 	})
 	a.mailers = newMailers(a.server, a.events)
 	a.sockets = listen.NewSet(a.connected, a.events)
+	a.sockets.Loops = a.relay
 	a.metrics.Watch(a.state)
 	return a
 }
@@ -127,7 +128,7 @@ func newApp(path string, log *event.Log) *app {
 func newRelay() *relay.Engine {
 	cpus := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(2 * cpus)
-	return relay.NewWith(relay.Options{Loops: cpus})
+	return relay.NewWith(relay.Options{Loops: cpus, QuickEnds: true})
 }
 
 func logOptions(s *conf.Settings) event.LogOptions {
@@ -157,7 +158,7 @@ func (a *app) use(c *conf.Config, first bool) error {
 		return authErr
 	}
 	snapshot, err := login.NewSnapshot(login.SnapshotOptions{
-		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.events, Resolver: net.DefaultResolver, Protocols: a.protocols, Shared: a.shared,
+		Context: context.Background(), Config: c, Auth: authenticator, AuthErr: authErr, Hostname: hostdomain(), Events: a.events, Resolver: net.DefaultResolver, Protocols: a.protocols, Shared: a.shared, Loops: a.relay,
 	})
 	if err != nil {
 		return err

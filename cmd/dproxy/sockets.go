@@ -49,7 +49,7 @@ func newMailers(logins *login.Server, events event.Sink) *socket.Server {
 // connected serves an accepted connection.
 func (a *app) connected(nc net.Conn, spec listen.Spec) {
 	if spec.Protocol != authService {
-		a.server.Serve(nc.(*net.TCPConn), spec)
+		a.server.Serve(nc.(listen.Conn), spec)
 		return
 	}
 	from := socket.Source{Kind: socket.Client}

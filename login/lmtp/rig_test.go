@@ -114,7 +114,7 @@ func (r *rig) start(t *testing.T, c *conf.Config) {
 			if err != nil {
 				return
 			}
-			running.Go(func() { server.Serve(nc.(*net.TCPConn), r.spec) })
+			running.Go(func() { server.Serve(nc.(listen.Conn), r.spec) })
 		}
 	})
 	t.Cleanup(func() {

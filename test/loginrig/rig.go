@@ -39,6 +39,8 @@ type Options struct {
 	Quiet bool
 	// Tune changes the server before it serves; may be nil.
 	Tune func(*login.Server)
+	// Goroutines serves each client on a goroutine, as on systems without event loops.
+	Goroutines bool
 	// Backend serves each connection of the backend; nil closes them.
 	Backend func(*Peer)
 }
@@ -91,7 +93,7 @@ passdb {
 // Start runs a server until the test ends. It fails the test when anything is left then.
 func Start(tb testing.TB, o Options) *Rig {
 	tb.Helper()
-	r := &Rig{tb: tb, options: o, Log: &Log{tb: tb}, Registry: session.NewRegistry(), Relay: relay.New()}
+	r := &Rig{tb: tb, options: o, Log: &Log{tb: tb}, Registry: session.NewRegistry(), Relay: relay.NewWith(relay.Options{QuickEnds: true})}
 	r.Log.changed.L = &r.Log.mu
 	r.startBackend()
 	r.Registry.SetLimits(o.Limits)
@@ -113,8 +115,14 @@ func Start(tb testing.TB, o Options) *Rig {
 	r.Addr = l.Addr().(*net.TCPAddr)
 	spec := o.Spec
 	spec.Protocol, spec.Addr = o.Protocol.Name, r.Addr.AddrPort()
+	var held net.Listener
+	loops := false
+	if !o.Goroutines {
+		held, loops = r.Relay.Accept(l, func(nc net.Conn) { r.Server.Serve(nc.(listen.Conn), spec) },
+			func(error) time.Duration { return time.Millisecond })
+	}
 	r.serving.Go(func() {
-		for {
+		for !loops {
 			nc, err := l.AcceptTCP()
 			if err != nil {
 				return
@@ -124,6 +132,9 @@ func Start(tb testing.TB, o Options) *Rig {
 	})
 	tb.Cleanup(func() {
 		_ = l.Close()
+		if loops {
+			_ = held.Close()
+		}
 		r.Registry.Stop(true)
 		r.await("every session to end", r.Registry.Wait())
 		_ = r.backend.Close()
@@ -162,7 +173,7 @@ func (r *Rig) TrySnapshot(text string) (*login.Snapshot, error) {
 	}
 	o := login.SnapshotOptions{
 		Context: context.Background(), Config: c, AuthErr: r.options.AuthErr, Hostname: "host", Events: r.Log, Resolver: net.DefaultResolver,
-		Protocols: map[string]login.Protocol{r.options.Protocol.Name: r.options.Protocol},
+		Protocols: map[string]login.Protocol{r.options.Protocol.Name: r.options.Protocol}, Loops: r.Relay,
 	}
 	if o.AuthErr == nil {
 		drivers := map[string]passdb.Factory{"static": func(conf.Passdb) (passdb.Driver, error) { return memory{r}, nil }}
