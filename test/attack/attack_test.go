@@ -27,7 +27,8 @@ func TestEndToEndAttack(t *testing.T) {
 		stalled := newCrowd(t)
 		alone := g.measure(t)
 		made := g.stall(stalled)
-		eventually(t, "the stalled handshakes have begun", func() bool { return descriptors(t, g.proc.PID()) >= alone.descriptors+made })
+		// Some that the canaries had for a moment may be closed meanwhile.
+		eventually(t, "the stalled handshakes have begun", func() bool { return descriptors(t, g.proc.PID()) >= alone.descriptors+made-slack })
 		for _, tt := range []struct {
 			name string
 			run  func(*testing.T, *gate)
