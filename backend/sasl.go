@@ -7,8 +7,9 @@ import (
 )
 
 // SASL is the client side of a mechanism towards a backend: PLAIN, LOGIN, EXTERNAL, XOAUTH2 and
-// OAUTHBEARER (proxy_mech of Dovecot 2.3).
+// OAUTHBEARER (proxy_mech of Dovecot 2.3), SCRAM-SHA-1 and SCRAM-SHA-256 (2.4).
 type SASL struct {
+	scram   *scramClient // nil for the other mechanisms
 	initial []byte
 	later   [][]byte // answers to challenges after the initial response
 	sent    bool
@@ -26,6 +27,8 @@ func NewSASL(t route.Target) *SASL {
 	switch t.Mech {
 	case "LOGIN":
 		return &SASL{later: [][]byte{[]byte(authcid), []byte(pass)}, serverFirst: true}
+	case "SCRAM-SHA-1", "SCRAM-SHA-256":
+		return newSCRAM(t, authcid, pass)
 	case "EXTERNAL":
 		return &SASL{initial: []byte(t.User)}
 	case "XOAUTH2":
@@ -55,6 +58,9 @@ func (s *SASL) Next(challenge []byte) ([]byte, error) {
 		return s.Initial(), nil
 	}
 	s.sent = true
+	if s.scram != nil {
+		return s.scram.next(string(challenge))
+	}
 	if len(s.later) == 0 {
 		return nil, &Error{Kind: Protocol, Text: "Server didn't finish authentication"}
 	}

@@ -13,7 +13,7 @@ import (
 // defaultFailAfter is Dovecot 2.3's LOGIN_PROXY_DEFAULT_HOST_IMMEDIATE_FAILURE_AFTER_SECS.
 const defaultFailAfter = 30 * time.Second
 
-var mechanisms = map[string]bool{"EXTERNAL": true, "PLAIN": true, "LOGIN": true, "OAUTHBEARER": true, "XOAUTH2": true}
+var mechanisms = map[string]bool{"EXTERNAL": true, "PLAIN": true, "LOGIN": true, "OAUTHBEARER": true, "XOAUTH2": true, "SCRAM-SHA-1": true, "SCRAM-SHA-256": true}
 
 // fields fills a target from the passdb's fields, except address and source. What cannot be read is
 // reported and has its default, as in Dovecot 2.3; for LMTP it is an error.
