@@ -125,7 +125,11 @@ func (cv *convert24) setting(key string, n name24, v value24) error {
 	case unlimited(s.Type, v.text):
 		return cv.assign23(s.Name, unlimited23(s), false)
 	case s.Use == Used && slices.Contains(templates24, key) && strings.Contains(v.text, "%") && !v.raw:
-		text, err := template23(v.text)
+		write := template23
+		if key == "login_log_format_elements" {
+			write = words23
+		}
+		text, err := write(v.text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
@@ -216,14 +220,14 @@ func (cv *convert24) stringsSetting(key string, n name24) error {
 	var words []string
 	for _, k := range l.keys {
 		text := l.vals[k].text
-		if strings.ContainsAny(k+text, " \t") && !strings.Contains(text, "%{") {
+		if key != "auth_policy_request_attributes" && strings.ContainsAny(k+text, " \t") && !strings.Contains(text, "%{") {
 			return fmt.Errorf("%s: values with blanks are not supported: %s = %s", key, k, text)
 		}
 		switch key {
 		case "imap_id_send":
 			words = append(words, k, text)
 		case "auth_policy_request_attributes":
-			t, err := template23(text)
+			t, err := word23(text)
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}

@@ -93,16 +93,20 @@ func syntax24(text string) error {
 }
 
 // template23 writes a 2.4 template in the program's syntax.
-func template23(text string) (string, error) { return translate24(text, false) }
+func template23(text string) (string, error) { return translate24(text, false, false) }
 
 // word23 is template23 for a place in a list: the result has no blanks and commas.
-func word23(text string) (string, error) { return translate24(text, true) }
+func word23(text string) (string, error) { return translate24(text, true, true) }
 
-func translate24(text string, word bool) (string, error) {
+// words23 is template23 for a list of templates with blanks between them.
+func words23(text string) (string, error) { return translate24(text, true, false) }
+
+// translate24 writes a template. seal keeps blanks out of the pipelines, and blanks out of the text too.
+func translate24(text string, seal, blanks bool) (string, error) {
 	var b strings.Builder
 	err := pieces24(text, func(in string, pipeline bool) error {
 		if !pipeline {
-			if word && strings.ContainsAny(in, " \t,") {
+			if blanks && strings.ContainsAny(in, " \t,") {
 				in = "%{|=" + hex.EncodeToString([]byte(in)) + "}"
 			} else {
 				in = strings.ReplaceAll(in, "%", "%%")
@@ -121,7 +125,7 @@ func translate24(text string, word bool) (string, error) {
 			b.WriteString(v)
 			return nil
 		}
-		if word || strings.ContainsAny(in, `{}\\`) {
+		if seal || strings.ContainsAny(in, `{}\\`) {
 			in = "#" + hex.EncodeToString([]byte(in))
 		}
 		b.WriteString("%{|" + in + "}")

@@ -612,3 +612,32 @@ ssl_client {
 		t.Error("the name is taken in a 2.3 file")
 	}
 }
+
+func TestDialect24PipelinesInLists(t *testing.T) {
+	c := mustLoad(t, head24+`
+login_log_format_elements = user=<%{user | regexp('(.)oo', '$1')}> x=%{if(remote_ip, '*', '10.*', 'in side', '')} %{session}
+auth_policy_request_attributes {
+  who = %{user | username | lower} here
+}
+`, Options{})
+	s := c.Settings(Filter{})
+	f, err := NewLogElements("%$: %s", s.LoginLogFormatElements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]string{"user": "foo@x", "rip": "10.1.1.1", "session": "S"}
+	if got := f.Line(func(name string) (string, bool) { v, ok := vars[name]; return v, ok }, "Login"); got != "Login: user=<f@x>, x=in side, S" {
+		t.Errorf("line %q", got)
+	}
+	vars = map[string]string{}
+	if got := f.Line(func(name string) (string, bool) { v, ok := vars[name]; return v, ok }, "Login"); got != "Login: user=<>" {
+		t.Errorf("line without values %q", got)
+	}
+	var own []string
+	for w := range strings.FieldsSeq(s.AuthPolicyRequestAttributes) {
+		own = append(own, w)
+	}
+	if !slices.ContainsFunc(own, func(w string) bool { return strings.HasPrefix(w, "who=%Ln%{|=") }) {
+		t.Errorf("attributes %q", own)
+	}
+}
