@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -105,7 +106,12 @@ type conn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	out sync.Mutex // one line at a time
+	out     sync.Mutex
+	queue   []byte // lines to be written
+	spare   []byte // the buffer that was written last
+	writing bool
+	last    bool // the connection ends once the queue is empty
+	flushed sync.WaitGroup
 
 	mu      sync.Mutex
 	busy    int  // requests without an answer
@@ -162,6 +168,7 @@ func (s *Server) admit(c *conn, age uint64) bool {
 }
 
 func (s *Server) dismiss(c *conn) {
+	c.flushed.Wait() // the last words, for no longer than writeLimit
 	_ = c.nc.Close()
 	s.mu.Lock()
 	delete(s.conns, c)
@@ -204,7 +211,7 @@ func (s *Server) retire() {
 		c.mu.Lock()
 		c.retired = true
 		if c.busy == 0 {
-			_ = c.nc.Close()
+			c.hangUp()
 		}
 		c.mu.Unlock()
 	}
@@ -244,16 +251,61 @@ func (c *conn) done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.busy--; c.busy == 0 && c.retired {
+		c.hangUp()
+	}
+}
+
+// hangUp closes the connection once what was said is written.
+func (c *conn) hangUp() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.last = true
+	if !c.writing {
 		_ = c.nc.Close()
 	}
 }
 
-// send writes one line. A client that does not read is cut.
+// maxQueue bounds what waits for a client that does not read.
+const maxQueue = 1 << 20
+
+// send writes one line, together with those that others have ready at the same moment. A client that does
+// not read is cut.
 func (c *conn) send(line string) {
 	c.out.Lock()
 	defer c.out.Unlock()
-	_ = c.nc.SetWriteDeadline(time.Now().Add(writeLimit))
-	if _, err := c.nc.Write([]byte(line)); err != nil {
+	if len(c.queue)+len(line) > maxQueue {
+		_ = c.nc.Close()
+		return
+	}
+	c.queue = append(c.queue, line...)
+	if !c.writing {
+		c.writing = true
+		c.flushed.Add(1)
+		go c.flush()
+	}
+}
+
+// flush writes until nothing is left to be written.
+func (c *conn) flush() {
+	defer c.flushed.Done()
+	runtime.Gosched() // answers that are about to be ready go out in the same write
+	c.out.Lock()
+	defer c.out.Unlock()
+	for len(c.queue) > 0 {
+		b := c.queue
+		c.queue, c.spare = c.spare[:0], nil
+		c.out.Unlock()
+		_ = c.nc.SetWriteDeadline(time.Now().Add(writeLimit))
+		_, err := c.nc.Write(b)
+		c.out.Lock()
+		c.spare = b
+		if err != nil {
+			c.queue = nil
+			_ = c.nc.Close()
+		}
+	}
+	c.writing = false
+	if c.last {
 		_ = c.nc.Close()
 	}
 }

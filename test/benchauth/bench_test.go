@@ -27,15 +27,17 @@ type result struct {
 	perLogin  time.Duration // processor time
 }
 
-// TestBenchAuth prints the table. It measures, and fails only when a login does; DPROXY_BENCH_AUTH=1 turns it on.
+// TestBenchAuth prints the table. It measures, and fails only when a login does; DPROXY_BENCH_AUTH=1 turns it on, and
+// the name of a source for that one.
 func TestBenchAuth(t *testing.T) {
-	if os.Getenv("DPROXY_BENCH_AUTH") == "" {
+	only := os.Getenv("DPROXY_BENCH_AUTH")
+	if only == "" {
 		t.Skip("make bench-auth runs it")
 	}
 	programs := []proxy.Program{proxy.Dovecot(t), proxy.Dproxy(t)}
 	var table strings.Builder
 	table.WriteString("| users in | Dovecot logins/s | dproxy logins/s | Dovecot CPU per login | dproxy CPU per login | logins per CPU second, dproxy to Dovecot |\n| --- | --- | --- | --- | --- | --- |\n")
-	for _, s := range sources(t) {
+	for _, s := range sources(t, only) {
 		all := [2][]result{}
 		for range rounds {
 			for i, p := range programs {
@@ -102,10 +104,17 @@ func measure(t *testing.T, p proxy.Program, s source) (result, error) {
 	}
 	defer proc.Stop()
 	socket := filepath.Join(dir, "run/auth-client")
-	if nc, err := net.Dial("unix", socket); err != nil {
-		return result{}, err
-	} else {
-		_ = nc.Close()
+	for {
+		nc, err := net.Dial("unix", socket)
+		if err == nil {
+			_ = nc.Close()
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return result{}, err
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	if _, err := storm(socket, length); err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "log"))

@@ -36,8 +36,8 @@ type source struct {
 	name, conf string
 }
 
-// sources makes the databases and fills them.
-func sources(t *testing.T) []source {
+// sources makes the databases and fills them; only names the one wanted, "1" all.
+func sources(t *testing.T, only string) []source {
 	dir := daemon.ShortDir(t)
 	put := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -66,26 +66,45 @@ func sources(t *testing.T) []source {
 		}
 	}
 	table := rows()
-	sqlite := filepath.Join(dir, "users.db")
-	run(table, daemon.Program(t, "sqlite3"), sqlite)
-	if err := os.Chmod(sqlite, 0o644); err != nil {
-		t.Fatal(err)
+	fromSQLite := func() string {
+		sqlite := filepath.Join(dir, "users.db")
+		if _, err := os.Stat(sqlite); err != nil {
+			run(table, daemon.Program(t, "sqlite3"), sqlite)
+			if err := os.Chmod(sqlite, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return sql("sqlite", sqlite)
 	}
-	pg := daemon.StartPostgres(t)
-	run(table, daemon.Program(t, "psql"), "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(pg.Port), "-U", "postgres", "postgres")
-	maria := daemon.StartMariaDB(t)
-	run(table, daemon.Program(t, "mariadb"), "--socket="+maria.Socket, "-u", "test", "-ptest", "mail")
-	slapd := daemon.StartDirectory(t, daemon.DirectoryOptions{Suffix: "dc=ex", LDIF: entries(), Database: []string{"index cn eq"}})
-
-	fromSQLite := sql("sqlite", sqlite)
-	return []source{
-		{"cached", fromSQLite + "auth_cache_size = 100 M\n"},
+	all := []struct {
+		name string
+		conf func() string
+	}{
+		{"cached", func() string { return fromSQLite() + "auth_cache_size = 100 M\n" }},
 		{"SQLite", fromSQLite},
-		{"PostgreSQL", sql("pgsql", fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", pg.Port))},
-		{"MariaDB", sql("mysql", fmt.Sprintf("host=127.0.0.1 port=%d user=test password=test dbname=mail", maria.Port))},
-		{"LDAP", "passdb {\n  driver = ldap\n  args = " + put("ldap.conf.ext", "uris = ldap://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(slapd.Port))+
-			"\ndn = cn=admin,dc=ex\ndnpass = admin\nbase = dc=ex\nscope = onelevel\npass_filter = (cn=%u)\npass_attrs = userPassword=password,=proxy=y,description=host\n") + "\n}\n"},
+		{"PostgreSQL", func() string {
+			pg := daemon.StartPostgres(t)
+			run(table, daemon.Program(t, "psql"), "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(pg.Port), "-U", "postgres", "postgres")
+			return sql("pgsql", fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", pg.Port))
+		}},
+		{"MariaDB", func() string {
+			maria := daemon.StartMariaDB(t)
+			run(table, daemon.Program(t, "mariadb"), "--socket="+maria.Socket, "-u", "test", "-ptest", "mail")
+			return sql("mysql", fmt.Sprintf("host=127.0.0.1 port=%d user=test password=test dbname=mail", maria.Port))
+		}},
+		{"LDAP", func() string {
+			slapd := daemon.StartDirectory(t, daemon.DirectoryOptions{Suffix: "dc=ex", LDIF: entries(), Database: []string{"index cn eq"}})
+			return "passdb {\n  driver = ldap\n  args = " + put("ldap.conf.ext", "uris = ldap://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(slapd.Port))+
+				"\ndn = cn=admin,dc=ex\ndnpass = admin\nbase = dc=ex\nscope = onelevel\npass_filter = (cn=%u)\npass_attrs = userPassword=password,=proxy=y,description=host\n") + "\n}\n"
+		}},
 	}
+	var out []source
+	for _, s := range all {
+		if only == "1" || strings.EqualFold(only, s.name) {
+			out = append(out, source{s.name, s.conf()})
+		}
+	}
+	return out
 }
 
 func rows() string {
