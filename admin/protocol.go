@@ -53,9 +53,9 @@ type Request struct {
 	Password string   `json:"password,omitempty"` // of the user or the master
 	Info     []string `json:"info,omitempty"`     // key=value of the connection that is told of
 	Separate bool     `json:"separate,omitempty"` // a row for each connection
-	Reset    bool     `json:"reset,omitempty"`
-	Since    int64    `json:"since,omitempty"` // Unix time
-	Depth    string   `json:"depth,omitempty"` // of explain: "", dial, login
+	Checked  bool     `json:"checked,omitempty"`  // the password counts, even when it is empty
+	Since    int64    `json:"since,omitempty"`    // Unix time
+	Depth    string   `json:"depth,omitempty"`    // of explain: "", dial, login
 	Seconds  int      `json:"seconds,omitempty"`
 }
 

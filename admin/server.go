@@ -44,6 +44,9 @@ type Options struct {
 	Reload    func() error
 	Upgrade   func() error // hands over to the program file as it is now
 	ReopenLog func()
+	// Explain takes a login through the real code; Traces tells of its events, and of those of logins that are traced.
+	Explain Explainer
+	Traces  *Traces
 }
 
 // Server answers on the control socket.
@@ -188,6 +191,10 @@ var commands = map[string]func(*Server, context.Context, *Request, *answer) erro
 	"log reopen":       (*Server).logReopen,
 	"log test":         (*Server).logTest,
 	"reload":           (*Server).reload,
+	"explain":          (*Server).explain,
+	"trace start":      (*Server).traceStart,
+	"trace stop":       (*Server).traceStop,
+	"trace list":       (*Server).traceList,
 	"upgrade":          (*Server).upgrade,
 }
 

@@ -107,6 +107,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 	rec := t.a.cache.get(key)
 	if rec != nil && t.a.cache.fresh(rec) {
 		t.debug("cache hit")
+		t.traceCache("hit", rec)
 		status, o := t.take(ctx, e, t.a.cache.answer(rec), j)
 		o.cached = true
 		if !t.a.cache.doubt(rec, status, o.compared) {
@@ -116,6 +117,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 		t.restore(before)
 	} else if t.a.cache != nil && key.cacheable {
 		t.debug(map[bool]string{true: "cache miss", false: "cache expired"}[rec == nil])
+		t.traceCache(map[bool]string{true: "miss", false: "expired"}[rec == nil], rec)
 	}
 	key.generation = t.a.cache.currentGeneration()
 	ans, err := t.queryFor(ctx, e, key, rec)
@@ -137,6 +139,7 @@ func (t *attempt) consult(ctx context.Context, e *entry, j judge) (passdb.Status
 		}
 		return passdb.InternalFailure, o
 	}
+	t.traceAnswer(ans)
 	status, o := t.take(ctx, e, ans, j)
 	t.remember(key, ans, status, o.compared)
 	return status, o

@@ -105,6 +105,7 @@ func (t *attempt) run(ask func(*entry) passdb.Status) passdb.Status {
 			return status
 		}
 		r := e.rule(status)
+		t.traceRule(status, r)
 		t.apply(r, status)
 		next := i + 1
 		if t.req.LoginUser != "" && status == passdb.OK {

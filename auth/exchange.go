@@ -54,7 +54,9 @@ func (a *Authenticator) Start(ctx context.Context, r Request) (x *Exchange, chal
 
 func (x *Exchange) begin(ctx context.Context, r Request) ([]byte, *Reply) {
 	if !r.NoPenalty {
-		sleep(ctx, x.t.a.penalties.delay(r.Remote.Addr()))
+		wait := x.t.a.penalties.delay(r.Remote.Addr())
+		x.t.tracePenalty(wait)
+		sleep(ctx, wait)
 	}
 	switch {
 	case x.kind.serverFirst:

@@ -43,14 +43,35 @@ func (s *Server) connect(c *Client, reply *auth.Reply) (*backend.Session, *Refus
 	return up, nil, nil
 }
 
-// reach asks the router and tries its targets in order.
-func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*backend.Session, error) {
-	p := s.Protocols[c.spec.Protocol]
-	targets, err := s.router.Targets(ctx, route.Query{
+// targets asks the router.
+func (s *Server) targets(ctx context.Context, c *Client, reply *auth.Reply) ([]route.Target, error) {
+	return s.router.Targets(ctx, route.Query{
 		Peer: c.peer, User: reply.User, MasterUser: reply.MasterUser, Password: reply.Password, HasPassword: reply.HasPassword,
-		Fields: &reply.Fields, Settings: c.profile.Settings, Sources: c.profile.sources, Ports: p.Ports, Client: c.event(),
+		Fields: &reply.Fields, Settings: c.profile.Settings, Sources: c.profile.sources, Ports: s.Protocols[c.spec.Protocol].Ports, Client: c.event(),
 		Local: c.profile.local,
 	})
+}
+
+// loginAt is what a backend is told.
+func (c *Client) loginAt(t route.Target) *backend.Login {
+	l := &backend.Login{Target: t, Identity: backend.Identity{
+		Session: c.Session(), Local: c.peer.Local, Remote: c.peer.Remote, TTL: c.ttl, ClientID: c.peer.ClientID, Secured: c.secured,
+		Hostname: c.profile.Hostname,
+	}}
+	if conn, ok := c.nc.(*tls.Conn); ok { // for a PROXY header to the backend
+		state := conn.ConnectionState()
+		l.Identity.TLSVersion = strings.Replace(tls.VersionName(state.Version), "TLS ", "TLSv", 1)
+		l.Identity.TLSCipher, l.Identity.ServerName = tls.CipherSuiteName(state.CipherSuite), state.ServerName
+	}
+	if f, ok := c.front.(Preparer); ok {
+		f.Prepare(l)
+	}
+	return l
+}
+
+// reach asks the router and tries its targets in order.
+func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*backend.Session, error) {
+	targets, err := s.targets(ctx, c, reply)
 	if err != nil {
 		return nil, err
 	}
@@ -59,20 +80,8 @@ func (s *Server) reach(ctx context.Context, c *Client, reply *auth.Reply) (*back
 		about := describe(&client, t.Event())
 		about.Names, about.Began = userNames(&reply.Fields), c.loginBegan
 		c.setAbout(&about)
-		l := &backend.Login{Target: t, Identity: backend.Identity{
-			Session: c.Session(), Local: c.peer.Local, Remote: c.peer.Remote, TTL: c.ttl, ClientID: c.peer.ClientID, Secured: c.secured,
-			Hostname: c.profile.Hostname,
-		}}
-		if conn, ok := c.nc.(*tls.Conn); ok { // for a PROXY header to the backend
-			state := conn.ConnectionState()
-			l.Identity.TLSVersion = strings.Replace(tls.VersionName(state.Version), "TLS ", "TLSv", 1)
-			l.Identity.TLSCipher, l.Identity.ServerName = tls.CipherSuiteName(state.CipherSuite), state.ServerName
-		}
-		if f, ok := c.front.(Preparer); ok {
-			f.Prepare(l)
-		}
 		var up *backend.Session
-		if up, err = c.profile.dialer.Connect(ctx, p.Handshake, l, client); err == nil {
+		if up, err = c.profile.dialer.Connect(ctx, s.Protocols[c.spec.Protocol].Handshake, c.loginAt(t), client); err == nil {
 			return up, nil
 		}
 		var e *backend.Error

@@ -5,6 +5,15 @@ import "strings"
 // Field is one extra field. A flag such as proxy has an empty Value.
 type Field struct{ Name, Value string }
 
+// Secret tells whether a field's value is none of an administrator's business.
+func (f Field) Secret() bool {
+	switch f.Name {
+	case "pass", "password", "password_noscheme", "token":
+		return true
+	}
+	return strings.HasSuffix(f.Name, "_password") || strings.HasSuffix(f.Name, "_token")
+}
+
 // Fields is the ordered list of extra fields of one login. Setting a field that exists replaces
 // its value at the old place, as Dovecot's auth fields do.
 type Fields struct{ list []Field }

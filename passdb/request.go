@@ -22,6 +22,8 @@ type Peer struct {
 	CertName              string // user name from a verified client certificate
 	CertValid             bool
 	Forward               []Field // forward_* fields from a trusted peer
+	// Trace hears of the steps of a login that somebody wants explained, without secrets. It is nil for all others.
+	Trace func(text string)
 	// TLS is the state of the client's connection, nil without TLS of our own. CertAsked: it had to show a certificate.
 	TLS       *tls.ConnectionState
 	CertAsked bool
@@ -169,4 +171,12 @@ func ip(a netip.AddrPort) string {
 // port is "0" when it is not known, as in Dovecot.
 func port(a netip.AddrPort) string {
 	return strconv.Itoa(int(a.Port()))
+}
+
+// Masked is Var for the eyes of people: the client's password is hidden.
+func (r *Request) Masked(name string) (string, bool) {
+	if name == "password" {
+		return "<hidden>", true
+	}
+	return r.Var(name)
 }

@@ -23,6 +23,8 @@ func (a *app) openControl(path string) {
 				return a.reload()
 			})
 		},
+		Explain: explainer(a.server),
+		Traces:  a.traces,
 		ReopenLog: func() {
 			_ = a.do(func() error {
 				a.log.Reopen(logOptions(a.config.Settings(conf.Filter{})))

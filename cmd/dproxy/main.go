@@ -94,7 +94,7 @@ Without a subcommand it starts the server, in the background unless -F is given.
 	root.Flags().BoolP("verbose", "v", false, "has no effect; doveadm has it")
 	root.AddCommand(confCommand(&f), checkCommand(&f), reloadCommand(&f), upgradeCommand(&f), stopCommand(&f), pwCommand())
 	root.AddCommand(sessionCommands(&f)...)
-	root.AddCommand(authCommands(&f), logCommands(&f))
+	root.AddCommand(authCommands(&f), logCommands(&f), explainCommand(&f), traceCommands(&f))
 	return root
 }
 

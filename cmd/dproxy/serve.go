@@ -42,6 +42,7 @@ type app struct {
 	control   *admin.Server
 	metrics   *admin.Metrics
 	http      *admin.HTTP
+	traces    *admin.Traces
 	protocols map[string]login.Protocol
 	log       *event.Log
 	registry  *session.Registry
@@ -111,7 +112,8 @@ func newApp(path string, log *event.Log) *app {
 		errors: admin.NewErrors(), tasks: make(chan func()), stopping: make(chan struct{}),
 	}
 	a.metrics = admin.NewMetrics(version)
-	a.events = event.Fanout{log, a.errors, a.metrics}
+	a.traces = &admin.Traces{}
+	a.events = event.Fanout{log, a.errors, a.metrics, a.traces}
 	a.http = admin.NewHTTP(a.metrics, a.readiness, a.events)
 	a.server = login.NewServer(login.Options{
 		Protocols: a.protocols, Events: a.events, Relay: a.relay, Registry: a.registry, Resolver: net.DefaultResolver,

@@ -173,6 +173,11 @@ func (d *driver) search(ctx context.Context, r *passdb.Request) (passdb.Result, 
 		return passdb.Result{}, "", fmt.Errorf("ldap_search(%s) parsing failed: Bad search filter", filter)
 	}
 	q := query{base: base, filter: filter, scope: d.scope, deref: d.deref, attrs: d.attrs.Request}
+	if r.Trace != nil {
+		base, _ := d.base.expand(r.Masked) // they have just been expanded
+		filter, _ := d.filter.expand(r.Masked)
+		r.Trace("search: base " + base + ", filter " + filter)
+	}
 	var entries []*ldap.Entry
 	sub := map[string]*ldap.Entry{}
 	err = d.searches.do(ctx, func(c *ldap.Conn) error {

@@ -111,6 +111,9 @@ func (d *driver) Lookup(_ context.Context, r *passdb.Request) (passdb.Result, er
 	if err != nil {
 		return passdb.Result{}, fmt.Errorf("Failed to expand username_format=%s: %w", d.format.text, err)
 	}
+	if r.Trace != nil {
+		r.Trace("file " + f.path + ", name " + name)
+	}
 	line, ok := users.find(name)
 	if !ok {
 		return passdb.Result{Status: passdb.Unknown}, nil

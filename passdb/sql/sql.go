@@ -153,6 +153,11 @@ func (s *scratch) clear() {
 
 // Lookup asks password_query. Its errors have Dovecot's wording.
 func (d *Driver) Lookup(ctx context.Context, r *passdb.Request) (passdb.Result, error) {
+	if r.Trace != nil {
+		if text, err := d.template.Expand(r.Masked); err == nil { // values are bound, not written into the text
+			r.Trace("query: " + text)
+		}
+	}
 	s := d.scratch.Get().(*scratch)
 	defer d.scratch.Put(s)
 	defer s.clear()
