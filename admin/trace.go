@@ -183,7 +183,7 @@ func tell(e event.Event) (stage, text string) {
 		if e.Err != nil {
 			return "dial", fmt.Sprintf("%s: %v, after %s", e.Target.Addr, e.Err, e.Took.Round(time.Microsecond))
 		}
-		return "dial", fmt.Sprintf("connected to %s from %s in %s", e.Target.Addr, e.Local, e.Took.Round(time.Microsecond))
+		return "dial", fmt.Sprintf("connected to %s in %s", e.Target.Addr, e.Took.Round(time.Microsecond))
 	case event.TLSDone:
 		side := map[bool]string{true: "backend", false: "client"}[e.Backend]
 		if e.Err != nil {
