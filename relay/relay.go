@@ -74,8 +74,8 @@ type Options struct {
 	KeepAlive net.KeepAliveConfig
 	// Loops is the number of event loops. Zero is one per CPU that Go uses. When all of them are
 	// busy, Go's scheduler has nothing left to look at other sockets with, and does so every 10 ms
-	// only: a program that serves logins too asks for as many loops as it has CPUs and then raises
-	// GOMAXPROCS to twice that, which leaves the choice to the system's scheduler.
+	// only: a program that has such sockets asks for as many loops as it has CPUs and then raises
+	// GOMAXPROCS by one.
 	Loops int
 	// QuickEnds says that no onEnd blocks: each is run where its session ends, on the event loop, instead
 	// of on a goroutine that has to be woken.

@@ -125,11 +125,12 @@ func newApp(path string, log *event.Log) *app {
 	return a
 }
 
-// newRelay makes one event loop per CPU, and leaves the logins as many of Go's processors beside
-// busy loops: the system's scheduler is the fairer judge between them.
+// newRelay makes one event loop per CPU, which serve logins and sessions, and leaves one of Go's processors
+// to what runs beside them: lookups, slow hashes, LMTP. While all loops are busy nobody else would look at
+// the sockets that those wait for.
 func newRelay() *relay.Engine {
 	cpus := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(2 * cpus)
+	runtime.GOMAXPROCS(cpus + 1)
 	return relay.NewWith(relay.Options{Loops: cpus, QuickEnds: true})
 }
 
