@@ -90,8 +90,6 @@ type slot struct {
 	a   *acceptor
 }
 
-func (s *slot) empty() bool { return s.s == nil && s.c == nil && s.a == nil }
-
 // ready is what a turn has to do: an event of a session's end, a coroutine to go on, or a connection to accept.
 type ready struct {
 	s      *looped
