@@ -20,7 +20,10 @@ func scramServer(t *testing.T, hash scram.HashGeneratorFcn, password string) *sc
 	}
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt)
-	stored := c.GetStoredCredentials(scram.KeyFactors{Salt: string(salt), Iters: 4096})
+	stored, err := c.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := hash.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
 	if err != nil {
 		t.Fatal(err)
