@@ -63,6 +63,7 @@ type Rig struct {
 	Server   *login.Server
 	Registry *session.Registry
 	Relay    *relay.Engine
+	users    sync.Mutex
 	Snapshot *login.Snapshot
 	Log      *Log
 
@@ -190,7 +191,9 @@ type memory struct{ rig *Rig }
 
 // Lookup implements passdb.Driver.
 func (m memory) Lookup(ctx context.Context, q *passdb.Request) (passdb.Result, error) {
+	m.rig.users.Lock()
 	u, ok := m.rig.options.Users[q.User]
+	m.rig.users.Unlock()
 	if u.Wait != nil {
 		select {
 		case <-u.Wait:
@@ -220,7 +223,11 @@ func (r *Rig) ProxyFields(more ...passdb.Field) []passdb.Field {
 }
 
 // SetUser changes what the passdb says. It must not run beside a login.
-func (r *Rig) SetUser(name string, u User) { r.options.Users[name] = u }
+func (r *Rig) SetUser(name string, u User) {
+	r.users.Lock()
+	defer r.users.Unlock()
+	r.options.Users[name] = u
+}
 
 func (r *Rig) startBackend() {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
