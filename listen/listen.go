@@ -146,8 +146,8 @@ type Acceptor interface {
 
 // Set is the open listeners of a process.
 type Set struct {
-	// Loops accept instead of goroutines when it is set. LMTP is left out: several goroutines serve one of
-	// its connections.
+	// Loops accept instead of goroutines when it is set. LMTP and service auth are left out: several
+	// goroutines serve one of their connections.
 	Loops Acceptor
 
 	handle Handler
@@ -326,7 +326,7 @@ const (
 // loop leaves accepting to event loops, if there are any.
 func (s *Set) loop(l *listener) (ok bool) {
 	tcp, ok := l.Listener.(*net.TCPListener)
-	if !ok || s.Loops == nil || l.spec.Protocol == "lmtp" {
+	if !ok || s.Loops == nil || l.spec.Protocol == "lmtp" || l.spec.Protocol == authService {
 		return false
 	}
 	t := trouble{pause: firstPause}
