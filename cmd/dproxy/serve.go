@@ -76,6 +76,7 @@ func serve(path string) error {
 	defer log.Close()
 	a := newApp(path, log)
 	defer a.relay.Close()
+	defer tuneMemory()()
 	// Signals are heard from now on: one that comes during the start is not lost.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
