@@ -97,12 +97,18 @@ func TestXtext(t *testing.T) {
 func FuzzXtext(f *testing.F) {
 	f.Add("a+b=c\r\n")
 	f.Add("+2B+")
+	f.Add("\x00")
 	f.Fuzz(func(t *testing.T, s string) {
 		e := Xtext(s)
 		if HasControl(e) || strings.ContainsAny(e, " =") {
 			t.Fatalf("%q is no parameter value", e)
 		}
-		if got, err := DecodeXtext(e); err != nil || got != s {
+		got, err := DecodeXtext(e)
+		if strings.Contains(s, "\x00") {
+			if !errors.Is(err, ErrXtext) {
+				t.Fatalf("%q with a NUL came back as %q, %v", s, got, err)
+			}
+		} else if err != nil || got != s {
 			t.Fatalf("%q came back as %q, %v", s, got, err)
 		}
 		_, _ = DecodeXtext(s)
