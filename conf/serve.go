@@ -76,6 +76,9 @@ func (c *Config) given24(s *scope24, path string) []Given {
 			if slices.Contains(refused24, key) && v.text != "" {
 				g.Use = Refused
 			}
+			if on, _, err := parseBool(v.text); key == "auth_allow_weak_schemes" && err == nil && on == 0 {
+				g.Use, g.Why = Refused, "passwords of weak schemes are compared all the same; remove it, or set it to yes"
+			}
 			out = append(out, g)
 		}
 	}

@@ -278,6 +278,7 @@ func TestDialect24Errors(t *testing.T) {
 		{"cleartext that has no effect", head24 + "ssl = required\nauth_allow_cleartext = yes\n", "@: auth_allow_cleartext=yes has no effect with ssl=required"},
 		{"a cert that is not verified", head24 + "ssl_server_request_client_cert = any-cert\n", "@ line 3: ssl_server_request_client_cert = any-cert is not supported: a certificate that nobody has verified proves nothing; use yes"},
 		{"an HTTP proxy", head24 + "http_client_proxy_url = http://x\n", "@ line 3: http_client_proxy_url is not supported: requests would not go through the HTTP proxy; remove it"},
+		{"weak schemes that are refused", head24 + "auth_allow_weak_schemes = no\n", "@ line 3: auth_allow_weak_schemes is not supported: passwords of weak schemes are compared all the same; remove it, or set it to yes"},
 		{"a field with an unknown suffix", head24 + "passdb static {\nfields {\nreason:x = a b\n}\n}\n", "@ line 3: passdb static: fields { reason:x }: unknown suffix :x"},
 		{"a database without connections", head24 + "sql_driver = pgsql\npassdb sql {\nquery = x\npgsql a {\nconnection_limit = 0\n}\n}\n", "@ line 4: passdb sql: pgsql a { }: connection_limit = 0: it has to be a number above 0"},
 	} {
